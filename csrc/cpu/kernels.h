@@ -1,0 +1,39 @@
+#pragma once
+// What each instruction-set build offers to dispatch.cpp, and the workspaces that it passes in.
+#include "gmvae/launch.h"
+
+// Per-call tables of the mixture and per-thread scratch; allocated by dispatch.cpp, outside parallel regions.
+namespace gmvae {
+
+template <typename T>
+struct Workspace {
+  T* inv_var;             // [k, d]
+  T* offset;              // [k]
+  T* scratch;             // [threads, scratch_stride]
+  std::int64_t scratch_stride;
+  int threads;
+};
+
+}  // namespace gmvae
+
+#define GMVAE_DECLARE_KERNELS(isa)                                                                      \
+  namespace gmvae::isa {                                                                                \
+  template <typename T>                                                                                 \
+  std::int64_t scratch_elements(std::int64_t k, std::int64_t d);                                        \
+  template <typename T>                                                                                 \
+  void log_responsibilities(const LogRespArgs<T>&, const Workspace<T>&);                                \
+  template <typename T>                                                                                 \
+  void log_responsibilities_backward(const LogRespBackwardArgs<T>&, const Workspace<T>&);               \
+  template <typename T>                                                                                 \
+  void mixture_kl(const MixtureKlArgs<T>&, const Workspace<T>&);                                        \
+  template <typename T>                                                                                 \
+  void mixture_statistics(const MomentsArgs<T>&, const Workspace<T>&);                                  \
+  template <typename T>                                                                                 \
+  void vector_exp_log(const T* x, std::int64_t n, bool log, T* out); /* n: a multiple of 16 */          \
+  }
+
+GMVAE_DECLARE_KERNELS(baseline)
+#if defined(GMVAE_X86)
+GMVAE_DECLARE_KERNELS(avx2)
+GMVAE_DECLARE_KERNELS(avx512)
+#endif

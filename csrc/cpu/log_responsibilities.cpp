@@ -1,0 +1,86 @@
+#include "rows.h"
+
+namespace gmvae::GMVAE_ISA {
+
+template <typename T>
+std::int64_t scratch_elements(std::int64_t k, std::int64_t d) {
+  return scratch_size<T>(k, d);
+}
+
+template <typename T>
+void vector_exp_log(const T* x, std::int64_t n, bool log, T* out) {
+  for (std::int64_t i = 0; i < n; i += Lanes<T>::width) {
+    const Vec<T> v = load(x + i);
+    store(out + i, log ? vector_log<T>(v) : vector_exp<T>(v));
+  }
+}
+
+template <typename T>
+void log_responsibilities(const LogRespArgs<T>& a, const Workspace<T>& w) {
+  const Tables<T> t = make_tables(a.mixture, w);
+  const std::int64_t d = t.d, k = t.k;
+  for_each_tile<T>(a.n, k, d, w, [&](const Scratch<T>& s, std::int64_t, std::int64_t first, std::int64_t rows,
+                                     std::int64_t stride) {
+    constexpr int W = Lanes<T>::width;
+    load_tile(a.z + first * d, rows, d, stride, T(0), s.x);
+    energies<T, false>(s.x, nullptr, t, stride, s.gamma);
+    for (std::int64_t c = 0; c < k; ++c) {
+      for (std::int64_t r = 0; r < stride; r += W) {
+        const std::int64_t i = c * stride + r;
+        store(s.other + i, math::component_logit(t.offset[c], load(s.gamma + i)));
+      }
+    }
+    softmax(t, stride, s.gamma, s.row0);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t c = 0; c < k; ++c) a.log_resp[(first + r) * k + c] = s.other[c * stride + r] - s.row0[r];
+      a.log_prob[first + r] = s.row0[r] + math::log_normaliser(static_cast<T>(d));
+    }
+  });
+}
+
+template <typename T>
+void log_responsibilities_backward(const LogRespBackwardArgs<T>& a, const Workspace<T>& w) {
+  const Tables<T> t = make_tables(a.mixture, w);
+  const std::int64_t d = t.d, k = t.k, size = moments_size(k, d), chunks = chunk_count(a.n);
+  if (a.moments) {
+    for (std::int64_t i = 0; i < chunks * size; ++i) a.workspace[i] = 0;
+  }
+  for_each_tile<T>(a.n, k, d, w, [&](const Scratch<T>& s, std::int64_t chunk, std::int64_t first,
+                                     std::int64_t rows, std::int64_t stride) {
+    constexpr int W = Lanes<T>::width;
+    load_tile(a.z + first * d, rows, d, stride, T(0), s.x);
+    load_tile(a.log_resp + first * k, rows, k, stride, T(0), s.gamma);
+    load_tile(a.grad_resp + first * k, rows, k, stride, T(0), s.other);
+    load_tile(a.grad_prob + first, rows, 1, stride, T(0), s.row0);
+    // d logit_c = G_c + gamma_c (g - sum_c' G_c')
+    for (std::int64_t r = 0; r < stride; r += W) {
+      Vec<T> sum = -load(s.row0 + r);
+      for (std::int64_t c = 0; c < k; ++c) sum += load(s.other + c * stride + r);
+      for (std::int64_t c = 0; c < k; ++c) {
+        const std::int64_t i = c * stride + r;
+        store(s.gamma + i, load(s.other + i) - vector_exp<T>(load(s.gamma + i)) * sum);
+      }
+    }
+    if (a.moments) {
+      weight_rows<T>(nullptr, rows, k, stride, s.gamma);
+      add_moments<T, false>(s.x, nullptr, s.gamma, t, stride, a.workspace + chunk * size);
+    }
+    if (a.grad_z) {
+      pull_rows<T, false>(s.x, s.gamma, t, stride, s.out0, s.out0);
+      for (std::int64_t i = 0; i < d * stride; i += W) store(s.out0 + i, -load(s.out0 + i));
+      store_tile(s.out0, rows, d, stride, a.grad_z + first * d);
+    }
+  });
+  if (a.moments) reduce_chunks(a.workspace, chunks, size, a.moments);
+}
+
+template std::int64_t scratch_elements<float>(std::int64_t, std::int64_t);
+template std::int64_t scratch_elements<double>(std::int64_t, std::int64_t);
+template void vector_exp_log<float>(const float*, std::int64_t, bool, float*);
+template void vector_exp_log<double>(const double*, std::int64_t, bool, double*);
+template void log_responsibilities<float>(const LogRespArgs<float>&, const Workspace<float>&);
+template void log_responsibilities<double>(const LogRespArgs<double>&, const Workspace<double>&);
+template void log_responsibilities_backward<float>(const LogRespBackwardArgs<float>&, const Workspace<float>&);
+template void log_responsibilities_backward<double>(const LogRespBackwardArgs<double>&, const Workspace<double>&);
+
+}  // namespace gmvae::GMVAE_ISA

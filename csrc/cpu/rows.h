@@ -1,0 +1,103 @@
+#pragma once
+// Row loops shared by the operations: tables of the mixture, chunks over threads, tiles over a chunk.
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#include "kernels.h"
+#include "tile.h"
+
+namespace gmvae::GMVAE_ISA {
+
+inline int thread_index() {
+#if defined(_OPENMP)
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+
+template <typename T>
+Tables<T> make_tables(const MixtureView<T>& m, const Workspace<T>& w) {
+  constexpr int W = Lanes<T>::width;
+  const std::int64_t size = m.k * m.d;
+  std::int64_t i = 0;
+  for (; i + W <= size; i += W) store(w.inv_var + i, vector_exp<T>(-load(m.log_vars + i)));
+  if (i < size) {
+    T tail[W] = {};
+    for (std::int64_t u = i; u < size; ++u) tail[u - i] = -m.log_vars[u];
+    store(tail, vector_exp<T>(load(tail)));
+    for (std::int64_t u = i; u < size; ++u) w.inv_var[u] = tail[u - i];
+  }
+  for (std::int64_t c = 0; c < m.k; ++c) {
+    double sum = 0;
+    for (std::int64_t j = 0; j < m.d; ++j) sum += static_cast<double>(m.log_vars[c * m.d + j]);
+    w.offset[c] = static_cast<T>(static_cast<double>(m.log_weights[c]) - 0.5 * sum);
+  }
+  return {m.means, w.inv_var, w.offset, m.k, m.d};
+}
+
+// Calls body(scratch, chunk, first row, rows, stride) for every tile; a chunk stays on one thread.
+template <typename T, class Body>
+void for_each_tile(std::int64_t n, std::int64_t k, std::int64_t d, const Workspace<T>& w, const Body& body) {
+  const std::int64_t per_chunk = chunk_rows(n), chunks = chunk_count(n), most = tile_stride<T>(k, d);
+#if defined(_OPENMP)
+#pragma omp parallel for schedule(static) num_threads(w.threads) if (w.threads > 1)
+#endif
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const Scratch<T> scratch = carve_scratch(w.scratch + thread_index() * w.scratch_stride, k, d);
+    const std::int64_t begin = chunk * per_chunk;
+    const std::int64_t end = begin + per_chunk < n ? begin + per_chunk : n;
+    for (std::int64_t first = begin; first < end; first += most) {
+      const std::int64_t rows = end - first < most ? end - first : most;
+      body(scratch, chunk, first, rows, padded_rows<T>(rows));
+    }
+  }
+}
+
+// Adds the chunks' partial sums in order.
+inline void reduce_chunks(const double* partial, std::int64_t chunks, std::int64_t size, double* out) {
+  for (std::int64_t i = 0; i < size; ++i) out[i] = 0;
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    for (std::int64_t i = 0; i < size; ++i) out[i] += partial[chunk * size + i];
+  }
+}
+
+// w_c <- scale_r w_c for every row, zero on padding; scale null means 1.
+template <typename T>
+void weight_rows(const T* scale, std::int64_t rows, std::int64_t k, std::int64_t stride, T* w) {
+  for (std::int64_t c = 0; c < k; ++c) {
+    T* const wc = w + c * stride;
+    if (scale) {
+      for (std::int64_t r = 0; r < rows; ++r) wc[r] *= scale[r];
+    }
+    for (std::int64_t r = rows; r < stride; ++r) wc[r] = T(0);
+  }
+}
+
+// gamma and energies with gradient weights of a given assignment point:
+//   on entry gamma holds energies of the assignment point and kl_energy those of (m, s2);
+//   on return gamma holds responsibilities, kl_energy the weights d KL_mix / d logit_c, and kl the row's
+//   KL_mix without its entropy and normaliser terms, which are the caller's.
+template <typename T>
+void assigned_rows(const Tables<T>& t, std::int64_t stride, T* gamma, T* kl_energy, T* lse, T* kl) {
+  constexpr int W = Lanes<T>::width;
+  // log pi_c + KL_c + log N_c share offset_c and -energy/2: only half the difference of energies remains.
+  for (std::int64_t c = 0; c < t.k; ++c) {
+    for (std::int64_t r = 0; r < stride; r += W) {
+      T* const p = kl_energy + c * stride + r;
+      store(p, T(0.5) * (load(p) - load(gamma + c * stride + r)));
+    }
+  }
+  softmax(t, stride, gamma, lse);
+  for (std::int64_t r = 0; r < stride; r += W) {
+    Vec<T> mean{};
+    for (std::int64_t c = 0; c < t.k; ++c) mean += load(gamma + c * stride + r) * load(kl_energy + c * stride + r);
+    for (std::int64_t c = 0; c < t.k; ++c) {
+      T* const p = kl_energy + c * stride + r;
+      store(p, load(gamma + c * stride + r) * (load(p) - mean));
+    }
+    store(kl + r, mean - load(lse + r));
+  }
+}
+
+}  // namespace gmvae::GMVAE_ISA

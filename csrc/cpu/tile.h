@@ -1,0 +1,286 @@
+#pragma once
+// A tile: `rows` data rows held column by column, so that each vector instruction serves many rows.
+// Tile arrays are [columns][stride], stride a multiple of two vectors; rows beyond `rows` are padding.
+#include "gmvae/mixture_math.h"
+#include "vector_math.h"
+
+namespace gmvae::GMVAE_ISA {
+
+// The mixture as the inner loops want it.
+template <typename T>
+struct Tables {
+  const T* mu;       // [k, d]
+  const T* inv_var;  // [k, d]
+  const T* offset;   // [k] log pi_c - 1/2 sum_j log var_cj
+  std::int64_t k, d;
+};
+
+// Working arrays of one thread, carved from one allocation.
+template <typename T>
+struct Scratch {
+  T* x;       // [d][stride] means (or points)
+  T* log_var; // [d][stride]
+  T* s2;      // [d][stride] variances
+  T* z;       // [d][stride] assignment points
+  T* out0;    // [d][stride]
+  T* out1;    // [d][stride]
+  T* gamma;   // [k][stride]
+  T* other;   // [k][stride]
+  T* row0;    // [stride]
+  T* row1;    // [stride]
+};
+
+// `rows` rounded up to whole pairs of vectors: the stride of a tile that holds them.
+template <typename T>
+inline std::int64_t padded_rows(std::int64_t rows) {
+  constexpr std::int64_t unit = 2 * Lanes<T>::width;
+  return (rows + unit - 1) / unit * unit;
+}
+
+#ifndef GMVAE_TILE_KIB
+#define GMVAE_TILE_KIB 128
+#endif
+constexpr std::int64_t kTileBytes = GMVAE_TILE_KIB * 1024;
+
+// Most rows per tile: small enough for the second-level cache, large enough to amortise the sums over lanes.
+template <typename T>
+inline std::int64_t tile_stride(std::int64_t k, std::int64_t d) {
+  constexpr std::int64_t unit = 2 * Lanes<T>::width;
+  constexpr std::int64_t budget = kTileBytes / static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t fit = budget / (3 * d + k + 1) / unit * unit;
+  return fit < unit ? unit : (fit > 256 ? 256 : fit);
+}
+
+template <typename T>
+inline std::int64_t scratch_size(std::int64_t k, std::int64_t d) {
+  return (6 * d + 2 * k + 2) * tile_stride<T>(k, d) + kVectorBytes / static_cast<std::int64_t>(sizeof(T));
+}
+
+template <typename T>
+inline Scratch<T> carve_scratch(T* base, std::int64_t k, std::int64_t d) {
+  const std::int64_t s = tile_stride<T>(k, d);
+  const auto misaligned = reinterpret_cast<std::uintptr_t>(base) % kVectorBytes;
+  if (misaligned) base += (kVectorBytes - misaligned) / sizeof(T);
+  Scratch<T> w;
+  T** const columns[] = {&w.x, &w.log_var, &w.s2, &w.z, &w.out0, &w.out1};
+  for (T** p : columns) {
+    *p = base;
+    base += d * s;
+  }
+  w.gamma = base;
+  w.other = w.gamma + k * s;
+  w.row0 = w.other + k * s;
+  w.row1 = w.row0 + s;
+  return w;
+}
+
+template <typename T, int D>
+GMVAE_HD void load_fixed(const T* x, std::int64_t rows, std::int64_t stride, T* tile) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (int j = 0; j < D; ++j) tile[j * stride + r] = x[r * D + j];
+  }
+}
+
+template <typename T, int D>
+GMVAE_HD void store_fixed(const T* tile, std::int64_t rows, std::int64_t stride, T* x) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (int j = 0; j < D; ++j) x[r * D + j] = tile[j * stride + r];
+  }
+}
+
+// [rows, d] -> [d][stride]; padding becomes `pad`.
+template <typename T>
+inline void load_tile(const T* x, std::int64_t rows, std::int64_t d, std::int64_t stride, T pad, T* tile) {
+  switch (d) {
+    case 1: load_fixed<T, 1>(x, rows, stride, tile); break;
+    case 2: load_fixed<T, 2>(x, rows, stride, tile); break;
+    case 3: load_fixed<T, 3>(x, rows, stride, tile); break;
+    case 4: load_fixed<T, 4>(x, rows, stride, tile); break;
+    default:
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (std::int64_t j = 0; j < d; ++j) tile[j * stride + r] = x[r * d + j];
+      }
+  }
+  if (rows < stride) {
+    for (std::int64_t j = 0; j < d; ++j) {
+      for (std::int64_t r = rows; r < stride; ++r) tile[j * stride + r] = pad;
+    }
+  }
+}
+
+// [d][stride] -> [rows, d]
+template <typename T>
+inline void store_tile(const T* tile, std::int64_t rows, std::int64_t d, std::int64_t stride, T* x) {
+  switch (d) {
+    case 1: store_fixed<T, 1>(tile, rows, stride, x); break;
+    case 2: store_fixed<T, 2>(tile, rows, stride, x); break;
+    case 3: store_fixed<T, 3>(tile, rows, stride, x); break;
+    case 4: store_fixed<T, 4>(tile, rows, stride, x); break;
+    default:
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (std::int64_t j = 0; j < d; ++j) x[r * d + j] = tile[j * stride + r];
+      }
+  }
+}
+
+template <typename T>
+inline void exp_columns(const T* x, std::int64_t count, T* out) {
+  for (std::int64_t i = 0; i < count; i += Lanes<T>::width) store(out + i, vector_exp<T>(load(x + i)));
+}
+
+// Energies of C components for two vectors of rows: the accumulators stay in registers.
+template <typename T, int C, bool kVariance>
+GMVAE_HD void energy_block(const T* x, const T* s2, const T* mu, const T* inv_var, std::int64_t d,
+                           std::int64_t stride, T* energy) {
+  constexpr int W = Lanes<T>::width;
+  Vec<T> a[C] = {}, b[C] = {};
+  for (std::int64_t j = 0; j < d; ++j) {
+    const Vec<T> xa = load(x + j * stride), xb = load(x + j * stride + W);
+    Vec<T> va{}, vb{};
+    if (kVariance) va = load(s2 + j * stride), vb = load(s2 + j * stride + W);
+    for (int u = 0; u < C; ++u) {
+      const T m = mu[u * d + j], iv = inv_var[u * d + j];
+      a[u] += kVariance ? math::energy_term(xa, va, m, iv) : math::energy_term(xa, m, iv);
+      b[u] += kVariance ? math::energy_term(xb, vb, m, iv) : math::energy_term(xb, m, iv);
+    }
+  }
+  for (int u = 0; u < C; ++u) {
+    store(energy + u * stride, a[u]);
+    store(energy + u * stride + W, b[u]);
+  }
+}
+
+// energy [k][stride] of every component; s2 may be null (points).
+template <typename T, bool kVariance>
+inline void energies(const T* x, const T* s2, const Tables<T>& t, std::int64_t stride, T* energy) {
+  for (std::int64_t r = 0; r < stride; r += 2 * Lanes<T>::width) {
+    std::int64_t c = 0;
+    for (; c + 4 <= t.k; c += 4) {
+      energy_block<T, 4, kVariance>(x + r, s2 + r, t.mu + c * t.d, t.inv_var + c * t.d, t.d, stride,
+                                    energy + c * stride + r);
+    }
+    for (; c < t.k; ++c) {
+      energy_block<T, 1, kVariance>(x + r, s2 + r, t.mu + c * t.d, t.inv_var + c * t.d, t.d, stride,
+                                    energy + c * stride + r);
+    }
+  }
+}
+
+// energy [k][stride] -> responsibilities in place; lse [stride] = logsumexp_c(offset_c - energy_c / 2).
+template <typename T>
+inline void softmax(const Tables<T>& t, std::int64_t stride, T* energy, T* lse) {
+  constexpr int W = Lanes<T>::width;
+  for (std::int64_t r = 0; r < stride; r += W) {
+    Vec<T> top = splat(std::numeric_limits<T>::lowest());  // finite: all weights zero gives -inf, not NaN
+    for (std::int64_t c = 0; c < t.k; ++c) {
+      const Vec<T> a = math::component_logit(t.offset[c], load(energy + c * stride + r));
+      store(energy + c * stride + r, a);
+      top = a > top ? a : top;
+    }
+    Vec<T> sum{};
+    for (std::int64_t c = 0; c < t.k; ++c) {
+      const Vec<T> e = vector_exp<T>(load(energy + c * stride + r) - top);
+      store(energy + c * stride + r, e);
+      sum += e;
+    }
+    const Vec<T> scale = T(1) / sum;
+    for (std::int64_t c = 0; c < t.k; ++c) store(energy + c * stride + r, load(energy + c * stride + r) * scale);
+    store(lse + r, top + vector_log<T>(sum));
+  }
+}
+
+template <typename T, int J, bool kPrecision>
+GMVAE_HD void pull_block(const T* x, const T* w, const T* mu, const T* inv_var, std::int64_t k, std::int64_t d,
+                         std::int64_t stride, T* pull, T* precision) {
+  Vec<T> xs[J], g[J] = {}, p[J] = {};
+  for (int u = 0; u < J; ++u) xs[u] = load(x + u * stride);
+  for (std::int64_t c = 0; c < k; ++c) {
+    const Vec<T> wc = load(w + c * stride);
+    for (int u = 0; u < J; ++u) {
+      const Vec<T> t = wc * inv_var[c * d + u];
+      g[u] += t * (xs[u] - mu[c * d + u]);
+      if (kPrecision) p[u] += t;
+    }
+  }
+  for (int u = 0; u < J; ++u) {
+    store(pull + u * stride, g[u]);
+    if (kPrecision) store(precision + u * stride, p[u]);
+  }
+}
+
+// pull_j = sum_c w_c (x_j - mu_cj) iv_cj and, if asked, precision_j = sum_c w_c iv_cj, for every row.
+template <typename T, bool kPrecision>
+inline void pull_rows(const T* x, const T* w, const Tables<T>& t, std::int64_t stride, T* pull, T* precision) {
+  for (std::int64_t r = 0; r < stride; r += Lanes<T>::width) {
+    std::int64_t j = 0;
+    for (; j + 4 <= t.d; j += 4) {
+      pull_block<T, 4, kPrecision>(x + j * stride + r, w + r, t.mu + j, t.inv_var + j, t.k, t.d, stride,
+                                   pull + j * stride + r, precision + j * stride + r);
+    }
+    for (; j < t.d; ++j) {
+      pull_block<T, 1, kPrecision>(x + j * stride + r, w + r, t.mu + j, t.inv_var + j, t.k, t.d, stride,
+                                   pull + j * stride + r, precision + j * stride + r);
+    }
+  }
+}
+
+// Moments of C components x J coordinates: each loaded vector serves a whole block of accumulators.
+template <typename T, int C, int J, bool kVariance>
+GMVAE_HD void moment_block(const T* x, const T* s2, const T* w, const T* mu, std::int64_t d, std::int64_t stride,
+                           double* first, double* second) {
+  Vec<T> f[C][J] = {}, q[C][J] = {};
+  for (std::int64_t r = 0; r < stride; r += Lanes<T>::width) {
+    for (int u = 0; u < C; ++u) {
+      const Vec<T> wv = load(w + u * stride + r);
+      for (int v = 0; v < J; ++v) {
+        const Vec<T> diff = load(x + v * stride + r) - mu[u * d + v];
+        const Vec<T> wd = wv * diff;
+        f[u][v] += wd;
+        q[u][v] += wd * diff;
+        if (kVariance) q[u][v] += wv * load(s2 + v * stride + r);
+      }
+    }
+  }
+  for (int u = 0; u < C; ++u) {
+    for (int v = 0; v < J; ++v) {
+      first[u * d + v] += lane_sum<T>(f[u][v]);
+      second[u * d + v] += lane_sum<T>(q[u][v]);
+    }
+  }
+}
+
+template <typename T, int C, bool kVariance>
+inline void moment_rows(const T* x, const T* s2, const T* w, const T* mu, std::int64_t d, std::int64_t stride,
+                        double* first, double* second) {
+  std::int64_t j = 0;
+  for (; j + 4 <= d; j += 4) {
+    moment_block<T, C, 4, kVariance>(x + j * stride, s2 + j * stride, w, mu + j, d, stride, first + j, second + j);
+  }
+  for (; j < d; ++j) {
+    moment_block<T, C, 1, kVariance>(x + j * stride, s2 + j * stride, w, mu + j, d, stride, first + j, second + j);
+  }
+}
+
+// Adds the tile's moments of w about mu to weight [k], first [k, d], second [k, d]. Padding rows must have w = 0.
+template <typename T, bool kVariance>
+inline void add_moments(const T* x, const T* s2, const T* w, const Tables<T>& t, std::int64_t stride,
+                        double* moments) {
+  double* const first = moments + t.k;
+  double* const second = first + t.k * t.d;
+  for (std::int64_t c = 0; c < t.k; ++c) {
+    Vec<T> total{};
+    for (std::int64_t r = 0; r < stride; r += Lanes<T>::width) total += load(w + c * stride + r);
+    moments[c] += lane_sum<T>(total);
+  }
+  std::int64_t c = 0;
+  for (; c + 2 <= t.k; c += 2) {
+    moment_rows<T, 2, kVariance>(x, s2, w + c * stride, t.mu + c * t.d, t.d, stride, first + c * t.d,
+                                 second + c * t.d);
+  }
+  for (; c < t.k; ++c) {
+    moment_rows<T, 1, kVariance>(x, s2, w + c * stride, t.mu + c * t.d, t.d, stride, first + c * t.d,
+                                 second + c * t.d);
+  }
+}
+
+}  // namespace gmvae::GMVAE_ISA

@@ -1,0 +1,66 @@
+#pragma once
+// Per-element mathematics of a diagonal Gaussian mixture: the only home of these formulas in native code.
+// V is float or double (a CUDA thread, one row) or a vector of rows (a CPU lane group); S is the scalar type.
+//
+// Notation: q(z|x) = N(m, diag s2) with s2 = exp(lv); component c = N(mu_c, diag var_c), iv = 1 / var_c.
+//   energy_c   = sum_j (s2_j + (m_j - mu_cj)^2) iv_cj           (s2 = 0 for a point)
+//   offset_c   = log pi_c - 1/2 sum_j log var_cj
+//   KL_c       = 1/2 [ sum_j log var_cj - sum_j lv_j - D + energy_c ]
+//   log pi_c + log N(z; mu_c, var_c) = offset_c - 1/2 energy_c - D/2 log 2 pi
+// Differences are (m - mu)^2, never an expanded product: the expansion loses digits at large offsets.
+#include "gmvae/host_device.h"
+
+namespace gmvae::math {
+
+constexpr double kLog2Pi = 1.8378770664093454836;
+
+// One coordinate's share of energy_c.
+template <class V, class S>
+GMVAE_HD V energy_term(V x, V s2, S mu, S inv_var) {
+  const V diff = x - mu;
+  return (s2 + diff * diff) * inv_var;
+}
+
+template <class V, class S>
+GMVAE_HD V energy_term(V x, S mu, S inv_var) {
+  const V diff = x - mu;
+  return diff * diff * inv_var;
+}
+
+// Unnormalised log responsibility, up to a constant shared by all components of the row.
+template <class V, class S>
+GMVAE_HD V component_logit(S offset, V energy) {
+  return offset - S(0.5) * energy;
+}
+
+// -1/2 (sum_j lv_j + D): what KL_c holds beside its component's terms.
+template <class V, class S>
+GMVAE_HD V entropy_term(V sum_log_var, S d) {
+  return S(-0.5) * (sum_log_var + d);
+}
+
+// -D/2 log 2 pi: what log N holds beside offset and energy.
+template <class S>
+GMVAE_HD S log_normaliser(S d) {
+  return S(-0.5 * kLog2Pi) * d;
+}
+
+// d KL_mix / d lv_j for one row: precision = sum_c gamma_c iv_cj.
+template <class V>
+GMVAE_HD V grad_log_var(V s2, V precision) {
+  return (s2 * precision - 1) / 2;
+}
+
+// Gradient of sum_i w_i (offset_c - 1/2 energy_c) with respect to the mixture, from the moments of the weights
+// about mu_c: weight = sum w, first = sum w (x - mu), second = sum w (s2 + (x - mu)^2).
+template <class S>
+GMVAE_HD S grad_component_mean(S first, S inv_var) {
+  return first * inv_var;
+}
+
+template <class S>
+GMVAE_HD S grad_component_log_var(S weight, S second, S inv_var) {
+  return (second * inv_var - weight) / 2;
+}
+
+}  // namespace gmvae::math

@@ -1,0 +1,166 @@
+"""Public operators of the Gaussian mixture: native where a kernel exists, the torch reference elsewhere.
+
+Shapes: N rows, K components, D coordinates. A mixture is ``log_weights`` [K], ``means`` [K, D], ``log_vars`` [K, D]
+(logarithms of the variances of diagonal covariances). A weight may be zero (``-inf``). Dtypes: float32 and float64
+run native kernels on CPU and CUDA; float16 and bfloat16 are computed in float32 by the reference.
+Non-finite inputs give non-finite outputs, as in torch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gmvae_fast import _native
+from gmvae_fast.ops import _library, reference
+from gmvae_fast.ops._checks import check_assignment, check_mixture_call
+from gmvae_fast.ops._statistics import MixtureStatistics as MixtureStatistics
+
+__all__ = ["MixtureStatistics", "log_responsibilities", "mixture_kl", "mixture_statistics", "reference"]
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def _widen(*tensors: Tensor | None) -> list[Tensor | None]:
+    """Half precision to float32, others as they are."""
+    return [t.float() if t is not None and t.dtype in _HALF else t for t in tensors]
+
+
+def log_responsibilities(z: Tensor, log_weights: Tensor, means: Tensor, log_vars: Tensor) -> tuple[Tensor, Tensor]:
+    """Log responsibilities log p(c | z) and log density log p(z) of a diagonal Gaussian mixture.
+
+    Parameters
+    ----------
+    z : Tensor [N, D]
+    log_weights : Tensor [K]
+    means, log_vars : Tensor [K, D]
+
+    Returns
+    -------
+    log_resp : Tensor [N, K]
+        Rows are normalised: logsumexp over K is 0. A component of zero weight has ``-inf``.
+    log_prob : Tensor [N]
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument whose dtype, device or shape does not fit.
+
+    Notes
+    -----
+    Differentiable once in every argument. Forward keeps ``log_resp`` (N K values) and references to the inputs;
+    backward is one pass over the rows that computes only the gradients asked for.
+    """
+    check_mixture_call({"z": z}, log_weights, means, log_vars)
+    if not _native.supports(z.device.type, z.dtype):
+        wide = _widen(z, log_weights, means, log_vars)
+        log_resp, log_prob = reference.log_responsibilities(*wide)  # type: ignore[arg-type]
+        return log_resp.to(z.dtype), log_prob.to(z.dtype)
+    result: tuple[Tensor, Tensor] = torch.ops.gmvae_fast.log_responsibilities(z, log_weights, means, log_vars)
+    return result
+
+
+def mixture_kl(
+    mean: Tensor,
+    log_var: Tensor,
+    log_weights: Tensor,
+    means: Tensor,
+    log_vars: Tensor,
+    *,
+    assignment: str = "exact",
+    z: Tensor | None = None,
+    detach_assignment: bool = False,
+) -> Tensor:
+    r"""KL divergence of q(z|x) q(c|x) from the mixture prior p(z, c), per row.
+
+    .. math:: KL_i = \sum_c \gamma_{ic} [ KL(N(m_i, s_i^2) \| N(\mu_c, \sigma_c^2)) + \log \gamma_{ic} - \log \pi_c ]
+
+    Parameters
+    ----------
+    mean, log_var : Tensor [N, D]
+        Posterior means m and log variances log s^2.
+    log_weights : Tensor [K]
+    means, log_vars : Tensor [K, D]
+    assignment : {"exact", "sampled", "mean"}
+        Responsibilities gamma: the minimiser of the sum, proportional to pi_c exp(-KL_c), for which the value is
+        -logsumexp_c(log pi_c - KL_c); p(c | z) of the sample ``z`` (VaDE, Jiang et al. 2017, arXiv 1611.05148;
+        PIMA, Trask et al. 2022, arXiv 2202.03242); or p(c | z = mean).
+    z : Tensor [N, D], for ``assignment="sampled"`` only
+    detach_assignment : bool
+        Treat gamma as a constant in the backward pass. For "exact" this changes nothing: at the minimum the
+        derivative through gamma is zero.
+
+    Returns
+    -------
+    kl : Tensor [N]
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument whose dtype, device or shape does not fit.
+
+    Notes
+    -----
+    Differentiable once in every floating argument. One pass computes the value and, when ``mean``, ``log_var`` or
+    ``z`` need it, their gradients up to the upstream factor; these are all that is kept for backward (2 N D values,
+    3 N D with an attached ``z``), no [N, K] array is formed, and backward only scales. When the mixture needs a
+    gradient the inputs are kept by reference and backward makes one more pass for its K (2 D + 1) moments.
+    """
+    check_assignment(assignment, z)
+    rows = {"mean": mean, "log_var": log_var}
+    if z is not None:
+        rows["z"] = z
+    check_mixture_call(rows, log_weights, means, log_vars)
+    if not _native.supports(mean.device.type, mean.dtype):
+        *wide, wide_z = _widen(mean, log_var, log_weights, means, log_vars, z)
+        return reference.mixture_kl(
+            *wide,  # type: ignore[arg-type]
+            assignment=assignment,
+            z=wide_z,
+            detach_assignment=detach_assignment,
+        ).to(mean.dtype)
+    with_grad = torch.is_grad_enabled() and any(t.requires_grad for t in rows.values())
+    code = _library.ASSIGNMENTS[assignment]
+    arguments = (mean, log_var, z, log_weights, means, log_vars, code, detach_assignment, with_grad)
+    result: Tensor
+    if _library.plain_eager(mean):
+        result = _library.EagerMixtureKl.apply(*arguments)  # type: ignore[no-untyped-call]
+    else:
+        result = torch.ops.gmvae_fast.mixture_kl(*arguments)[0]
+    return result
+
+
+def mixture_statistics(
+    mean: Tensor, log_var: Tensor | None, log_weights: Tensor, means: Tensor, log_vars: Tensor
+) -> MixtureStatistics:
+    """Statistics of one exact E-step: all that the closed-form M-step needs, in one pass and without an [N, K] array.
+
+    Parameters
+    ----------
+    mean : Tensor [N, D]
+        Posterior means, or points.
+    log_var : Tensor [N, D] or None
+        Posterior log variances; None for points (s2 = 0), where responsibilities are p(c | x).
+    log_weights : Tensor [K]
+    means, log_vars : Tensor [K, D]
+
+    Returns
+    -------
+    MixtureStatistics
+        float64, taken about ``means``; mergeable with ``+``. Not differentiable.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument whose dtype, device or shape does not fit.
+    """
+    rows = {"mean": mean} if log_var is None else {"mean": mean, "log_var": log_var}
+    check_mixture_call(rows, log_weights, means, log_vars)
+    (n, d), k = mean.shape, means.shape[0]
+    with torch.no_grad():
+        if _native.supports(mean.device.type, mean.dtype):
+            moments, evidence = torch.ops.gmvae_fast.mixture_statistics(mean, log_var, log_weights, means, log_vars)
+            weight, first, second = _library.split_moments(moments, k, d)
+        else:
+            weight, first, second, evidence = reference.mixture_statistics(mean, log_var, log_weights, means, log_vars)
+        return MixtureStatistics(weight, first, second, evidence, means.detach().double(), n)

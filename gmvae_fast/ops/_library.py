@@ -1,0 +1,355 @@
+"""torch.library registration: schemas, native kernels for CPU and CUDA, fake kernels, autograd.
+
+One Python implementation serves both devices: it allocates, and ``_native.launch`` adds thread count or stream.
+``define``/``impl`` rather than ``custom_op``: the latter costs several microseconds more per call.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gmvae_fast import _native
+
+ASSIGNMENTS = {"exact": 0, "sampled": 1, "mean": 2}
+
+_lib = torch.library.Library("gmvae_fast", "DEF")
+_MIXTURE = "Tensor log_weights, Tensor means, Tensor log_vars"
+_lib.define(f"log_responsibilities(Tensor z, {_MIXTURE}) -> (Tensor, Tensor)")
+_lib.define(
+    f"log_responsibilities_backward(Tensor grad_resp, Tensor grad_prob, Tensor log_resp, Tensor z, {_MIXTURE}, "
+    "bool need_z, bool need_mixture) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+_lib.define(
+    f"mixture_kl(Tensor mean, Tensor log_var, Tensor? z, {_MIXTURE}, int assignment, bool detach, bool with_grad)"
+    " -> (Tensor, Tensor, Tensor, Tensor)"
+)
+_lib.define(
+    f"mixture_kl_backward(Tensor grad, Tensor mean, Tensor log_var, Tensor? z, {_MIXTURE}, int assignment, "
+    "bool detach) -> (Tensor, Tensor, Tensor)"
+)
+_lib.define(f"mixture_statistics(Tensor mean, Tensor? log_var, {_MIXTURE}) -> (Tensor, Tensor)")
+
+
+def _pointer(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [None if t is None else t.contiguous() for t in tensors]
+
+
+def _moments(like: Tensor, n: int, k: int, d: int, sets: int) -> tuple[Tensor, Tensor]:
+    """float64 result [sets, K (2 D + 1)] and workspace of the statistics kernels."""
+    result = like.new_empty(sets, k * (2 * d + 1), dtype=torch.float64)
+    return result, like.new_empty(_native.cpu.moments_workspace(n, k, d), dtype=torch.float64)
+
+
+def _split(moments: Tensor, k: int, d: int) -> tuple[Tensor, Tensor, Tensor]:
+    weight, first, second = moments.split((k, k * d, k * d), -1)
+    return weight, first.view(k, d), second.view(k, d)
+
+
+def _mixture_gradient(moments: Tensor, log_vars: Tensor, sign: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient of sign * sum_i w_ic (log pi_c + log N_c) from the moments of w (formulas: mixture_math.h)."""
+    weight, first, second = _split(moments, *log_vars.shape)
+    precision = torch.exp(-log_vars.double())
+    return sign * weight, sign * first * precision, 0.5 * sign * (second * precision - weight[:, None])
+
+
+# --- log_responsibilities ---------------------------------------------------------------------------------------
+
+
+def _log_responsibilities(z: Tensor, log_weights: Tensor, means: Tensor, log_vars: Tensor) -> tuple[Tensor, Tensor]:
+    z, log_weights, means, log_vars = (t.contiguous() for t in (z, log_weights, means, log_vars))
+    (n, d), k = z.shape, means.shape[0]
+    log_resp, log_prob = z.new_empty(n, k), z.new_empty(n)
+    pointers = [t.data_ptr() for t in (z, log_weights, means, log_vars, log_resp, log_prob)]
+    _native.launch("log_responsibilities", z, *pointers, n, k, d)
+    return log_resp, log_prob
+
+
+def _log_responsibilities_fake(
+    z: Tensor, log_weights: Tensor, means: Tensor, log_vars: Tensor
+) -> tuple[Tensor, Tensor]:
+    return z.new_empty(z.shape[0], means.shape[0]), z.new_empty(z.shape[0])
+
+
+def _log_responsibilities_backward(
+    grad_resp: Tensor,
+    grad_prob: Tensor,
+    log_resp: Tensor,
+    z: Tensor,
+    log_weights: Tensor,
+    means: Tensor,
+    log_vars: Tensor,
+    need_z: bool,
+    need_mixture: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    arguments = _contiguous(z, log_weights, means, log_vars, log_resp, grad_resp, grad_prob)
+    (n, d), k = z.shape, means.shape[0]
+    grad_z = z.new_empty(n if need_z else 0, d)
+    moments, workspace = _moments(z, n, k, d, 1) if need_mixture else (None, None)
+    pointers = [_pointer(t) for t in arguments]
+    outputs = [grad_z.data_ptr() if need_z else 0, _pointer(moments), _pointer(workspace)]
+    _native.launch("log_responsibilities_backward", z, *pointers, *outputs, n, k, d)
+    if moments is None:
+        return grad_z, z.new_empty(0), z.new_empty(0, d), z.new_empty(0, d)
+    weight, first, second = (g.to(z.dtype) for g in _mixture_gradient(moments[0], log_vars, 1.0))
+    return grad_z, weight, first, second
+
+
+def _log_responsibilities_backward_fake(
+    grad_resp: Tensor,
+    grad_prob: Tensor,
+    log_resp: Tensor,
+    z: Tensor,
+    log_weights: Tensor,
+    means: Tensor,
+    log_vars: Tensor,
+    need_z: bool,
+    need_mixture: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    (n, d), k = z.shape, means.shape[0] if need_mixture else 0
+    return z.new_empty(n if need_z else 0, d), z.new_empty(k), z.new_empty(k, d), z.new_empty(k, d)
+
+
+def _refuse_second_derivative(name: str) -> None:
+    if torch.is_grad_enabled():  # only so in a backward pass with create_graph=True
+        raise RuntimeError(
+            f"second derivatives of gmvae_fast.ops.{name} are not implemented; use gmvae_fast.ops.reference.{name}"
+        )
+
+
+def _log_responsibilities_setup(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[0], *inputs)
+
+
+def _log_responsibilities_grad(ctx: Any, grad_resp: Tensor, grad_prob: Tensor) -> tuple[Tensor | None, ...]:
+    _refuse_second_derivative("log_responsibilities")
+    need = ctx.needs_input_grad
+    grads = torch.ops.gmvae_fast.log_responsibilities_backward(
+        grad_resp, grad_prob, *ctx.saved_tensors, need[0], any(need[1:])
+    )
+    return tuple(g if wanted else None for g, wanted in zip(grads, need, strict=True))
+
+
+# --- mixture_kl -------------------------------------------------------------------------------------------------
+
+
+def _mixture_kl(
+    mean: Tensor,
+    log_var: Tensor,
+    z: Tensor | None,
+    log_weights: Tensor,
+    means: Tensor,
+    log_vars: Tensor,
+    assignment: int,
+    detach: bool,
+    with_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    mean, log_var, log_weights, means, log_vars = (
+        t.contiguous() for t in (mean, log_var, log_weights, means, log_vars)
+    )
+    z = None if z is None else z.contiguous()
+    (n, d), k = mean.shape, means.shape[0]
+    grad_rows = n if with_grad else 0
+    kl, grad_mean, grad_log_var = (
+        mean.new_empty(n),
+        mean.new_empty(grad_rows, d),
+        mean.new_empty(grad_rows, d),
+    )
+    grad_z = mean.new_empty(grad_rows if z is not None and not detach else 0, d)
+    gradients = [t.data_ptr() if with_grad else 0 for t in (grad_mean, grad_log_var, grad_z)]
+    _native.launch(
+        "mixture_kl",
+        mean,
+        *(mean.data_ptr(), log_var.data_ptr(), _pointer(z)),
+        *(log_weights.data_ptr(), means.data_ptr(), log_vars.data_ptr()),
+        *(assignment, detach, kl.data_ptr(), *gradients, n, k, d),
+    )
+    return kl, grad_mean, grad_log_var, grad_z
+
+
+def _mixture_kl_fake(
+    mean: Tensor,
+    log_var: Tensor,
+    z: Tensor | None,
+    log_weights: Tensor,
+    means: Tensor,
+    log_vars: Tensor,
+    assignment: int,
+    detach: bool,
+    with_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    n, d = mean.shape
+    rows = n if with_grad else 0
+    z_rows = rows if z is not None and not detach else 0
+    return mean.new_empty(n), mean.new_empty(rows, d), mean.new_empty(rows, d), mean.new_empty(z_rows, d)
+
+
+def _mixture_kl_backward(
+    grad: Tensor,
+    mean: Tensor,
+    log_var: Tensor,
+    z: Tensor | None,
+    log_weights: Tensor,
+    means: Tensor,
+    log_vars: Tensor,
+    assignment: int,
+    detach: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    (n, d), k = mean.shape, means.shape[0]
+    sets = 1 if assignment == ASSIGNMENTS["exact"] or detach else 2
+    moments, workspace = _moments(mean, n, k, d, sets)
+    arguments = _contiguous(mean, log_var, z, log_weights, means, log_vars)
+    grad = grad.contiguous()
+    _native.launch(
+        "mixture_statistics",
+        mean,
+        *(_pointer(t) for t in arguments),
+        *(assignment, detach, grad.data_ptr(), moments.data_ptr(), 0, workspace.data_ptr(), n, k, d),
+    )
+    weight, first, second = _mixture_gradient(moments[0], log_vars, -1.0)
+    if sets == 2:  # also through the responsibilities
+        through = _mixture_gradient(moments[1], log_vars, 1.0)
+        weight, first, second = weight + through[0], first + through[1], second + through[2]
+    return weight.to(mean.dtype), first.to(mean.dtype), second.to(mean.dtype)
+
+
+def _mixture_kl_backward_fake(
+    grad: Tensor,
+    mean: Tensor,
+    log_var: Tensor,
+    z: Tensor | None,
+    log_weights: Tensor,
+    means: Tensor,
+    log_vars: Tensor,
+    assignment: int,
+    detach: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(log_weights), torch.empty_like(means), torch.empty_like(log_vars)
+
+
+def _mixture_kl_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.assignment, ctx.detach, ctx.with_grad = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    need_mixture = any(ctx.needs_input_grad[3:6])
+    ctx.has_z = tensors[2] is not None
+    ctx.mixture_backward = torch.ops.gmvae_fast.mixture_kl_backward
+    ctx.save_for_backward(*output[1:], *(tensors if need_mixture else ()))
+
+
+def _mixture_kl_grad(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    _refuse_second_derivative("mixture_kl")
+    if grad is None:
+        return (None,) * 9
+    need = ctx.needs_input_grad
+    grad_mean, grad_log_var, grad_z, *tensors = ctx.saved_tensors
+    if any(need[:3]) and not ctx.with_grad:
+        raise RuntimeError("mixture_kl was called with with_grad=False, so it kept no gradient of its inputs")
+    column = grad[:, None]
+    through_z = need[2] and ctx.has_z and not ctx.detach
+    mixture: tuple[Tensor | None, ...] = (None, None, None)
+    if any(need[3:6]):
+        mixture = ctx.mixture_backward(grad, *tensors, ctx.assignment, ctx.detach)
+    return (
+        column * grad_mean if need[0] else None,
+        column * grad_log_var if need[1] else None,
+        column * grad_z if through_z else None,
+        *(g if wanted else None for g, wanted in zip(mixture, need[3:6], strict=True)),
+        *(None, None, None),
+    )
+
+
+class EagerMixtureKl(torch.autograd.Function):
+    """The same operator without the dispatcher, which costs more than the kernel on small inputs.
+
+    Measured on 256 x 2 rows, K = 3, float32: forward with gradient 53 us through torch.ops, 1.7 us in the kernel.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        output = _mixture_kl(*inputs)
+        *tensors, ctx.assignment, ctx.detach, ctx.with_grad = inputs
+        ctx.has_z = tensors[2] is not None
+        ctx.mixture_backward = _mixture_kl_backward
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*output[1:], *(tensors if any(ctx.needs_input_grad[3:6]) else ()))
+        return output[0]
+
+    backward = staticmethod(_mixture_kl_grad)
+
+
+def plain_eager(tensor: Tensor) -> bool:
+    """Whether nothing traces, fakes or transforms this call, so that skipping the dispatcher cannot be noticed."""
+    return (
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
+
+
+# --- mixture_statistics -----------------------------------------------------------------------------------------
+
+
+def _mixture_statistics(
+    mean: Tensor, log_var: Tensor | None, log_weights: Tensor, means: Tensor, log_vars: Tensor
+) -> tuple[Tensor, Tensor]:
+    arguments = _contiguous(mean, log_var, None, log_weights, means, log_vars)
+    (n, d), k = mean.shape, means.shape[0]
+    moments, workspace = _moments(mean, n, k, d, 1)
+    evidence = mean.new_empty((), dtype=torch.float64)
+    _native.launch(
+        "mixture_statistics",
+        mean,
+        *(_pointer(t) for t in arguments),
+        *(
+            ASSIGNMENTS["exact"],
+            False,
+            0,
+            moments.data_ptr(),
+            evidence.data_ptr(),
+            workspace.data_ptr(),
+            n,
+            k,
+            d,
+        ),
+    )
+    return moments[0], evidence
+
+
+def _mixture_statistics_fake(
+    mean: Tensor, log_var: Tensor | None, log_weights: Tensor, means: Tensor, log_vars: Tensor
+) -> tuple[Tensor, Tensor]:
+    k, d = means.shape
+    return mean.new_empty(k * (2 * d + 1), dtype=torch.float64), mean.new_empty((), dtype=torch.float64)
+
+
+def split_moments(moments: Tensor, k: int, d: int) -> tuple[Tensor, Tensor, Tensor]:
+    """weight [K], first [K, D], second [K, D] of one flat set of moments."""
+    return _split(moments, k, d)
+
+
+for _name, _kernel, _fake in (
+    ("log_responsibilities", _log_responsibilities, _log_responsibilities_fake),
+    ("log_responsibilities_backward", _log_responsibilities_backward, _log_responsibilities_backward_fake),
+    ("mixture_kl", _mixture_kl, _mixture_kl_fake),
+    ("mixture_kl_backward", _mixture_kl_backward, _mixture_kl_backward_fake),
+    ("mixture_statistics", _mixture_statistics, _mixture_statistics_fake),
+):
+    _lib.impl(_name, _kernel, "CPU")
+    if _native.cuda is not None:
+        _lib.impl(_name, _kernel, "CUDA")
+    torch.library.register_fake(f"gmvae_fast::{_name}", _fake, lib=_lib)
+torch.library.register_autograd(
+    "gmvae_fast::log_responsibilities",
+    _log_responsibilities_grad,
+    setup_context=_log_responsibilities_setup,
+    lib=_lib,
+)
+torch.library.register_autograd("gmvae_fast::mixture_kl", _mixture_kl_grad, setup_context=_mixture_kl_setup, lib=_lib)
