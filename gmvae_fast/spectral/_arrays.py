@@ -1,0 +1,70 @@
+"""Turning what users pass (arrays, tensors, sequences) into checked float64 arrays."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+def to_numpy(value: Any) -> NDArray[Any]:
+    """The array behind ``value``; tensors are detached and brought to the host."""
+    if isinstance(value, torch.Tensor):
+        tensor = value.detach().cpu()
+        return np.asarray((tensor.double() if tensor.is_floating_point() else tensor).numpy())
+    return np.asarray(value)
+
+
+def as_finite(value: Any, name: str, *, ndim: int) -> FloatArray:
+    """``value`` as a finite float64 array with ``ndim`` axes.
+
+    Raises
+    ------
+    TypeError
+        If the entries are not real numbers.
+    ValueError
+        If the number of axes is wrong, or if NaN or infinities occur: the message gives their number and the
+        first row that holds one.
+    """
+    array = to_numpy(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if array.ndim != ndim:
+        shape = "[N, D]" if ndim == 2 else "[N]"
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    array = array.astype(np.float64, copy=False)
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = finite.size - np.count_nonzero(finite)
+        row = int(np.argmin(finite.reshape(len(array), -1).all(axis=1)))
+        raise ValueError(
+            f"{name} holds {bad} NaN or infinite value(s), the first in row {row}; "
+            "drop those rows from the latents and from every signal"
+        )
+    return array
+
+
+def unit_exponent(array: FloatArray) -> int:
+    """The power of two that brings the largest magnitude into [1/2, 1), so that squares stay in range."""
+    largest = float(np.abs(array).max(initial=0.0))
+    return int(np.frexp(largest)[1])
+
+
+def check_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_positive_integer(value: int, name: str) -> int:
+    """``value`` as an int; ``TypeError`` if it is not integral, ``ValueError`` if it is below 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return int(value)

@@ -1,0 +1,214 @@
+"""What `smoothness` returns: one record per signal, and the whole with its shared eigenpairs."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from gmvae_fast.spectral._arrays import FloatArray, check_positive_integer
+from gmvae_fast.spectral.eigen import EigenPairs, eigenpairs
+from gmvae_fast.spectral.laplacian import laplacian
+
+TABLE_FIELDS = (
+    "score",
+    "dirichlet",
+    "expected_dirichlet",
+    "geary_c",
+    "z_score",
+    "p_value",
+    "log10_p",
+    "z_normal",
+    "p_normal",
+    "log10_p_normal",
+)
+
+
+class LazySpectrum:
+    """Lowest eigenpairs of L_sym of one graph, computed when first asked for and kept for all signals."""
+
+    def __init__(self, graph: sparse.csr_array) -> None:
+        self._graph = graph
+        self._pairs: EigenPairs | None = None
+
+    def lowest(self, m: int) -> EigenPairs:
+        """The ``m`` lowest pairs; solved again only when ``m`` exceeds what is kept."""
+        m = check_positive_integer(m, "m")
+        if self._pairs is None or len(self._pairs.values) < m:
+            self._pairs = eigenpairs(laplacian(self._graph, "symmetric"), m)
+        kept = self._pairs
+        return EigenPairs(kept.values[:m], kept.vectors[:, :m], kept.residuals[:m])
+
+
+@dataclass(frozen=True, eq=False)
+class SignalSmoothness:
+    """How smoothly one signal varies over the graph. Every number is NaN for a constant signal.
+
+    Attributes
+    ----------
+    name : str
+    score : float
+        1 - S / E[S]: 1 is perfectly smooth, 0 what chance gives, negative rougher than chance.
+    dirichlet : float
+        S = f'Lf / f'f, f centred.
+    expected_dirichlet : float
+        E[S] = tr(L) / (N - 1), the mean of S over all permutations of f.
+    geary_c : float
+        Geary's C, equal to S / E[S].
+    z_score, p_value, log10_p : float
+        (1 - C) over its standard deviation under the randomisation assumption (f permuted over the nodes),
+        positive if smoother than chance; the one-sided p-value of the normal approximation, and its
+        logarithm, which stays finite where the p-value underflows.
+    z_normal, p_normal, log10_p_normal : float
+        The same under the normality assumption (f an independent normal sample).
+    """
+
+    name: str
+    score: float
+    dirichlet: float
+    expected_dirichlet: float
+    geary_c: float
+    z_score: float
+    p_value: float
+    log10_p: float
+    z_normal: float
+    p_normal: float
+    log10_p_normal: float
+    _weighted: FloatArray = field(repr=False)  # [N], Deg^(1/2) (f - f_bar)
+    _spectrum: LazySpectrum = field(repr=False)
+
+    def cumulative_energy(self, m: int) -> FloatArray:
+        """Share of the signal in the 1, 2, ..., ``m`` lowest eigenvectors of L_sym, float64 [m].
+
+        Entry l - 1 is sum_(j <= l) (u_j' x)² / x'x with x = Deg^(1/2) (f - f_bar), f_bar = sum_i d_i f_i /
+        sum_i d_i, so that x is orthogonal to the null vector of a connected graph. Non-decreasing, 1 at m =
+        N. Inside a multiple eigenvalue the curve depends on the basis; only its value at the end of the
+        eigenspace does not.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``m`` is not an integer from 1 to N.
+        EigenConvergenceError
+            If the eigenpairs cannot be found.
+        """
+        pairs = self._spectrum.lowest(m)
+        total = float(self._weighted @ self._weighted)
+        if total == 0.0:
+            return np.full(len(pairs.values), np.nan)
+        shares = (pairs.vectors.T @ self._weighted) ** 2 / total
+        return np.minimum(np.cumsum(shares), 1.0)
+
+    def low_frequency_energy(self, m: int) -> float:
+        """E_m: share of the signal in the ``m`` lowest eigenvectors of L_sym, null ones included; 0 to 1."""
+        return float(self.cumulative_energy(m)[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothnessResult(Mapping[str, SignalSmoothness]):
+    """Smoothness of several signals over one graph: a mapping from signal name to `SignalSmoothness`.
+
+    Attributes
+    ----------
+    graph : scipy.sparse.csr_array
+        The graph the signals were scored on [N, N].
+    n_components : int
+        Connected components of the graph. Above 1, read the scores with care: fragmentation alone makes
+        signals that differ between the fragments look smooth.
+    settings : dict
+        How the graph was made: ``n_neighbors``, ``weights``, ``symmetrize``; empty if it was given.
+    """
+
+    graph: sparse.csr_array
+    n_components: int
+    settings: Mapping[str, Any]
+    _signals: Mapping[str, SignalSmoothness] = field(repr=False)
+    _spectrum: LazySpectrum = field(repr=False)
+
+    def __getitem__(self, name: str) -> SignalSmoothness:
+        try:
+            return self._signals[name]
+        except KeyError:
+            raise KeyError(f"no signal {name!r}; the result holds {', '.join(map(repr, self._signals))}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._signals)
+
+    def __len__(self) -> int:
+        return len(self._signals)
+
+    @property
+    def ranking(self) -> tuple[str, ...]:
+        """Signal names from the highest score to the lowest; undefined scores last."""
+        return tuple(sorted(self, key=lambda name: _last_if_nan(self[name].score)))
+
+    def eigenpairs(self, m: int) -> EigenPairs:
+        """The ``m`` lowest eigenpairs of L_sym of the graph; computed once and shared by all signals."""
+        return self._spectrum.lowest(m)
+
+    def table(self, *, energies: Sequence[int] = (), as_frame: bool = False) -> Any:
+        """One row per signal, as dicts or as a pandas DataFrame.
+
+        Parameters
+        ----------
+        energies : sequence of int
+            Add the low-frequency energies E_m for these m, as ``energy_<m>``. They need eigenpairs.
+        as_frame : bool
+            Return a ``pandas.DataFrame`` instead of a list of dicts.
+
+        Raises
+        ------
+        ImportError
+            If ``as_frame`` is asked for and pandas is not installed.
+        """
+        if energies:
+            self._spectrum.lowest(max(energies))
+        rows = []
+        for name, signal in self.items():
+            row: dict[str, Any] = {"signal": name, "n_components": self.n_components}
+            row |= {column: getattr(signal, column) for column in TABLE_FIELDS}
+            row |= {f"energy_{m}": signal.low_frequency_energy(m) for m in energies}
+            rows.append(row)
+        return as_data_frame(rows) if as_frame else rows
+
+    def __str__(self) -> str:
+        components = f"{self.n_components} connected component{'s' if self.n_components > 1 else ''}"
+        settings = "".join(f", {key}={value}" for key, value in self.settings.items())
+        lines = [f"{self.graph.shape[0]} nodes{settings}, {components}"]
+        width = max([len("signal"), *map(len, self)])
+        lines.append(f"{'signal':<{width}}  {'score':>8}  {'z':>8}  {'p':>9}  {'z normal':>8}  {'Dirichlet':>10}")
+        for name in self.ranking:
+            signal = self[name]
+            lines.append(
+                f"{name:<{width}}  {signal.score:8.4f}  {signal.z_score:8.2f}  "
+                f"{_format_p(signal.log10_p):>9}  {signal.z_normal:8.2f}  {signal.dirichlet:10.4g}"
+            )
+        return "\n".join(lines)
+
+
+def as_data_frame(rows: list[dict[str, Any]]) -> Any:
+    """``rows`` as a pandas DataFrame."""
+    try:
+        pandas = importlib.import_module("pandas")
+    except ImportError as error:
+        raise ImportError("as_frame=True needs pandas; install it or use the list of dicts") from error
+    return pandas.DataFrame(rows)
+
+
+def _last_if_nan(score: float) -> float:
+    return math.inf if math.isnan(score) else -score
+
+
+def _format_p(log10_p: float) -> str:
+    """A p-value from its logarithm, so that 1e-800 is not printed as 0."""
+    if math.isnan(log10_p):
+        return "nan"
+    if log10_p > -3:
+        return f"{10**log10_p:.4f}"
+    exponent = math.floor(log10_p)
+    return f"{10 ** (log10_p - exponent):.1f}e{exponent:d}"

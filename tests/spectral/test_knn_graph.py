@@ -1,0 +1,300 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from known_graphs import brute_distances
+from scipy import sparse
+from scipy.spatial.transform import Rotation
+
+from gmvae_fast.spectral import connected_components, knn_graph, nearest_neighbors
+from gmvae_fast.spectral import neighbors as neighbors_module
+
+INDEXES = ["exact", "kdtree"]
+
+
+def gaussian_latents(n, d, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def same(a, b):
+    return a.shape == b.shape and a.nnz == b.nnz and (a != b).nnz == 0
+
+
+def check_against_brute_force(points, k, index, rtol=1e-12):
+    """Neighbours are k different other points, at the distances of an exhaustive search."""
+    found = nearest_neighbors(points, k, index=index)
+    rows = np.arange(len(points))[:, None]
+    assert (found.indices != rows).all()
+    assert all(len(set(row)) == k for row in found.indices.tolist())
+    distances = brute_distances(points)
+    scale = np.abs(points).max() + 1e-300
+    np.testing.assert_allclose(found.distances, np.sort(distances, axis=1)[:, :k], rtol=rtol, atol=1e-15 * scale)
+    np.testing.assert_allclose(found.distances, distances[rows, found.indices], rtol=rtol, atol=1e-15 * scale)
+
+
+coordinates = st.one_of(st.integers(-2, 2).map(float), st.floats(-10, 10, width=32))
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_neighbors_equal_brute_force(index, data):
+    shape = data.draw(st.tuples(st.integers(2, 30), st.integers(1, 4)))
+    points = data.draw(hnp.arrays(np.float64, shape, elements=coordinates))
+    k = data.draw(st.integers(1, shape[0] - 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # copies are drawn on purpose
+        check_against_brute_force(points, k, index)
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (400, 2), (300, 9), (200, 33)])
+def test_neighbors_equal_brute_force_on_gaussian_latents(index, n, d):
+    check_against_brute_force(gaussian_latents(n, d), min(10, n - 1), index)
+
+
+@pytest.mark.parametrize("d", [2, 16])
+@pytest.mark.parametrize("index", INDEXES)
+def test_tight_distant_clusters_are_resolved(index, d):
+    """Width 1e-4 at distance 10: |x|² + |y|² - 2xy in float32 sees every distance inside a cluster as noise."""
+    rng = np.random.default_rng(1)
+    centres = 10 * rng.normal(size=(4, d))
+    points = centres[np.arange(400) % 4] + 1e-4 * rng.normal(size=(400, d))
+    check_against_brute_force(points, 10, index, rtol=1e-9)
+
+
+def test_where_float32_alone_would_be_wrong(monkeypatch):
+    """Where FAISS expands the square (large scans) its candidates are noise here, but the answer is right."""
+    monkeypatch.setattr(pytest.importorskip("faiss").cvar, "distance_compute_blas_threshold", 1)
+    rng = np.random.default_rng(1)
+    points = 10 * rng.normal(size=(4, 40))[np.arange(2000) % 4] + 1e-4 * rng.normal(size=(2000, 40))
+    queries = rng.permutation(2000)[:60]
+    squared = ((points[queries, None] - points) ** 2).sum(-1)
+    squared[np.arange(60), queries] = np.inf
+    true = np.argsort(squared, axis=1)[:, :10]
+    _, candidates = neighbors_module._faiss_flat(points.astype(np.float32), queries, 15)
+    assert not any(np.isin(t, c).all() for t, c in zip(true, candidates, strict=True))
+    np.testing.assert_array_equal(nearest_neighbors(points, 10, index="exact").indices[queries], true)
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_distances_neither_overflow_nor_underflow(index, factor):
+    points = gaussian_latents(50, 3)
+    np.testing.assert_allclose(
+        nearest_neighbors(points * factor, 5, index=index).distances / factor,
+        nearest_neighbors(points, 5, index=index).distances,
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("weights", ["binary", "gaussian"])
+@pytest.mark.parametrize("symmetrize", ["union", "mutual"])
+@pytest.mark.parametrize("index", INDEXES)
+def test_graph_is_symmetric_without_diagonal(index, symmetrize, weights):
+    graph = knn_graph(gaussian_latents(300, 3), 7, index=index, symmetrize=symmetrize, weights=weights)
+    assert isinstance(graph, sparse.csr_array)
+    assert graph.dtype == np.float64
+    assert graph.shape == (300, 300)
+    assert graph.has_sorted_indices
+    assert (graph != graph.T).nnz == 0
+    assert not graph.diagonal().any()
+    assert ((graph.data > 0) & (graph.data <= 1)).all()
+    degree = np.diff(graph.indptr)
+    assert degree.min() >= 7 if symmetrize == "union" else degree.max() <= 7
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_union_and_mutual_follow_their_definitions(index):
+    points = gaussian_latents(120, 2)
+    directed = np.zeros((120, 120), bool)
+    np.put_along_axis(directed, np.argsort(brute_distances(points), axis=1)[:, :6], True, axis=1)
+    union = knn_graph(points, 6, index=index).toarray() > 0
+    mutual = knn_graph(points, 6, index=index, symmetrize="mutual").toarray() > 0
+    np.testing.assert_array_equal(union, directed | directed.T)
+    np.testing.assert_array_equal(mutual, directed & directed.T)
+    assert (mutual <= union).all()
+    assert mutual.sum() < union.sum()
+
+
+def test_gaussian_weights_follow_their_definition():
+    points = gaussian_latents(150, 3)
+    distances = brute_distances(points)
+    scale = np.sort(distances, axis=1)[:, 6]
+    expected = np.exp(-(distances**2) / np.multiply.outer(scale, scale))
+    graph = knn_graph(points, 10, weights="gaussian")
+    pattern = knn_graph(points, 10).toarray()
+    np.testing.assert_allclose(graph.toarray(), np.where(pattern > 0, expected, 0), rtol=1e-12)
+
+
+def test_gaussian_weights_take_the_last_neighbour_when_there_are_fewer_than_seven():
+    points = gaussian_latents(60, 2)
+    distances = brute_distances(points)
+    scale = np.sort(distances, axis=1)[:, 2]
+    expected = np.exp(-(distances**2) / np.multiply.outer(scale, scale))
+    graph = knn_graph(points, 3, weights="gaussian").tocoo()
+    np.testing.assert_allclose(graph.data, expected[graph.row, graph.col], rtol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e-3, 1e5, 1e200])
+def test_gaussian_weights_do_not_depend_on_the_unit(factor):
+    points = gaussian_latents(80, 2)
+    a, b = (knn_graph(points * s, 8, weights="gaussian") for s in (1.0, factor))
+    np.testing.assert_array_equal(a.indices, b.indices)
+    np.testing.assert_allclose(a.data, b.data, rtol=1e-9)
+
+
+def test_gaussian_weights_with_copies_are_finite_and_keep_every_edge():
+    points = np.vstack([np.zeros((9, 2)), [[1.0, 0.0]], 1e6 + gaussian_latents(10, 2)])
+    graph = knn_graph(points, 8, weights="gaussian")
+    assert np.isfinite(graph.data).all()
+    assert (graph.data > 0).all()
+    assert graph.nnz == knn_graph(points, 8).nnz
+    assert graph[0, 1] == 1.0  # copies are at distance 0
+    assert connected_components(graph).n_components == connected_components(knn_graph(points, 8)).n_components
+
+
+@pytest.mark.parametrize("index", [*INDEXES, "auto"])
+@pytest.mark.parametrize("weights", ["binary", "gaussian"])
+def test_more_copies_than_neighbors(index, weights):
+    """Thirty copies, k = 5: everyone keeps 5 neighbours, self is never one, and the copies stay together."""
+    points = np.vstack([np.ones((30, 2)), 50 + gaussian_latents(40, 2)])
+    with pytest.warns(UserWarning, match=r"30 of 70 latents lie in 1 group\(s\) of more than 6 identical"):
+        graph = knn_graph(points, 5, index=index, weights=weights)
+    assert not graph.diagonal().any()
+    assert (np.diff(graph.indptr) >= 5).all()
+    labels = connected_components(graph).labels
+    assert len(set(labels[:30])) == 1
+    assert labels[0] not in labels[30:]
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_up_to_k_plus_one_copies_are_joined_without_a_warning(index):
+    points = np.vstack([np.ones((6, 2)), 50 + gaussian_latents(40, 2)])
+    graph = knn_graph(points, 5, index=index)
+    np.testing.assert_array_equal(graph[:6, :6].toarray(), 1 - np.eye(6))
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_constant_latents_give_a_random_regular_graph(index):
+    """A collapsed latent space says nothing: a signal ordered like the rows must not look smooth on it."""
+    with pytest.warns(UserWarning, match="500 of 500 latents"):
+        graph = knn_graph(np.full((500, 3), 7.0), 4, index=index)
+    assert (np.diff(graph.indptr) == 8).all()
+    assert connected_components(graph).n_components == 1
+    rows, columns = graph.nonzero()
+    gap = np.abs(rows - columns)
+    assert abs(np.minimum(gap, 500 - gap).mean() - 125) < 5  # random: 125 +- 72 / sqrt(2000) = 1.6
+
+
+def test_hash_collisions_do_not_merge_groups():
+    """Two crowded groups and their mirror images: grouped by the rows themselves."""
+    points = np.repeat([[1.0, 2.0], [2.0, 1.0], [-1.0, -2.0], [0.0, 0.0]], 12, axis=0)
+    points[-6:] = -0.0  # the same point as 0.0
+    with pytest.warns(UserWarning, match=r"48 of 48 latents lie in 4 group\(s\)"):
+        graph = knn_graph(points, 3)
+    assert connected_components(graph).n_components == 4
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_deterministic(index):
+    points = np.round(gaussian_latents(500, 2), 1)  # many ties and copies
+    assert same(knn_graph(points, 6, index=index), knn_graph(points, 6, index=index))
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_input_is_not_changed(index):
+    points = gaussian_latents(50, 2)
+    copy = points.copy()
+    knn_graph(points, 3, index=index, weights="gaussian")
+    np.testing.assert_array_equal(points, copy)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda x: x.astype(np.float32),
+        lambda x: torch.from_numpy(x),
+        lambda x: torch.from_numpy(x).requires_grad_(),
+        lambda x: np.asfortranarray(x),
+        lambda x: np.repeat(x, 2, axis=0)[::2],
+        lambda x: x.tolist(),
+    ],
+)
+def test_kinds_of_input_agree(convert):
+    points = gaussian_latents(200, 3).astype(np.float32).astype(np.float64)
+    assert same(knn_graph(convert(points), 5), knn_graph(points, 5))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int32, np.uint8])
+def test_narrow_dtypes_mean_their_float64_values(dtype):
+    points = (gaussian_latents(100, 3) * 10 + 50).astype(dtype)
+    assert same(knn_graph(points, 5), knn_graph(points.astype(np.float64), 5))
+
+
+def test_bfloat16_tensors():
+    points = torch.from_numpy(gaussian_latents(100, 3)).to(torch.bfloat16)
+    assert same(knn_graph(points, 5), knn_graph(points.double().numpy(), 5))
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_rotation_and_translation_of_latents(index, offset):
+    points = gaussian_latents(400, 3)
+    moved = Rotation.from_rotvec([0.3, -1.1, 0.7]).apply(points) + offset
+    assert same(knn_graph(moved, 8, index=index), knn_graph(points, 8, index=index))
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_permutation_of_nodes(index):
+    points = gaussian_latents(300, 3)
+    order = np.random.default_rng(3).permutation(300)
+    graph = knn_graph(points, 8, index=index, weights="gaussian")
+    permuted = knn_graph(points[order], 8, index=index, weights="gaussian")
+    np.testing.assert_allclose(permuted.toarray(), graph[order][:, order].toarray(), rtol=1e-12)
+
+
+def test_smallest_graph_is_complete():
+    np.testing.assert_array_equal(knn_graph(gaussian_latents(5, 2), 4).toarray(), 1 - np.eye(5))
+
+
+def test_faiss_thread_count_is_put_back():
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    knn_graph(gaussian_latents(50, 2), 3, index="exact")
+    assert faiss.omp_get_max_threads() == before
+
+
+GOOD = gaussian_latents(20, 2)
+WITH_NAN = np.where(np.arange(20)[:, None] == 13, np.nan, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("latents", "options", "error", "message"),
+    [
+        (WITH_NAN, {}, ValueError, r"latents holds 2 NaN or infinite value\(s\), the first in row 13"),
+        (np.where(GOOD.max() - 1e-9 < GOOD, np.inf, GOOD), {}, ValueError, "latents holds 1 NaN or infinite"),
+        (GOOD[:, 0], {}, ValueError, r"latents must have shape \[N, D\], got \(20,\)"),
+        (GOOD[None], {}, ValueError, r"latents must have shape \[N, D\]"),
+        (GOOD[:, :0], {}, ValueError, "at least one column"),
+        (GOOD[:10], {}, ValueError, "n_neighbors=10 needs at least 11 latents, got 10; lower n_neighbors"),
+        (GOOD[:0], {}, ValueError, "needs at least 11 latents, got 0"),
+        (GOOD, {"n_neighbors": 0}, ValueError, "n_neighbors must be at least 1, got 0"),
+        (GOOD, {"n_neighbors": -3}, ValueError, "n_neighbors must be at least 1"),
+        (GOOD, {"n_neighbors": 2.5}, TypeError, "n_neighbors must be an integer"),
+        (GOOD, {"n_neighbors": True}, TypeError, "n_neighbors must be an integer"),
+        (GOOD, {"index": "hnsw"}, ValueError, "index must be one of 'auto', 'exact', 'kdtree', got 'hnsw'"),
+        (GOOD, {"weights": "heat"}, ValueError, "weights must be one of"),
+        (GOOD, {"symmetrize": "both"}, ValueError, "symmetrize must be one of"),
+        (GOOD.astype(complex), {}, TypeError, "latents must hold real numbers, got dtype complex128"),
+        (GOOD.astype(str), {}, TypeError, "latents must hold real numbers"),
+    ],
+)
+def test_bad_input(latents, options, error, message):
+    with pytest.raises(error, match=message):
+        knn_graph(latents, **options)
