@@ -1,0 +1,18 @@
+"""Data for the models: labelled snapshots, files, splits, and simulated systems."""
+
+from __future__ import annotations
+
+from . import systems
+from .cache import cache_directory
+from .readers import open_snapshots
+from .snapshots import SnapshotFileError, Snapshots
+from .splits import split_by_trajectory
+
+__all__ = [
+    "SnapshotFileError",
+    "Snapshots",
+    "cache_directory",
+    "open_snapshots",
+    "split_by_trajectory",
+    "systems",
+]
