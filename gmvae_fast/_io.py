@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,28 +19,25 @@ PARTIAL_SUFFIX = ".partial"
 def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` and rename it over ``path`` once it is written and synced.
 
-    On any error (a full disk included) the temporary file is removed and what stood at ``path`` is untouched.
+    On any error (a full disk included) the temporary file is removed and what stood at ``path`` is untouched; an
+    OSError then names ``path``.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=PARTIAL_SUFFIX, dir=target.parent)
+    name = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        # "x": a new file with the user's umask; tempfile would make it private.
+        with open(name, "xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes it private; a result is as readable as any file
         os.replace(name, target)
-    except BaseException:
+    except BaseException as err:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+        if isinstance(err, OSError) and err.errno is not None and err.filename in (None, os.fspath(name)):
+            err.filename = os.fspath(target)  # a failed write knows its errno only
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -56,7 +53,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"array {name!r} holds Python objects; only plain numeric or string arrays are stored")
     with atomic_writer(path) as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **dict(arrays))  # type: ignore[arg-type] # numpy's stub takes every name for an option
 
 
 def to_jsonable(value: Any) -> Any:

@@ -94,6 +94,12 @@ def supports(device_type: str, dtype: torch.dtype) -> bool:
     return dtype in SUFFIX and (device_type == "cpu" or (device_type == "cuda" and cuda is not None))
 
 
+def moments_workspace(like: torch.Tensor, n: int, k: int, d: int) -> int:
+    """float64 values of scratch that the statistics kernels of ``like``'s device need."""
+    module = cpu if cuda is None or like.device.type == "cpu" else cuda
+    return int(module.moments_workspace(n, k, d))
+
+
 def launch(name: str, like: torch.Tensor, *args: int | bool) -> None:
     """Call native function ``name`` for the device and dtype of ``like``: threads or the current stream are added."""
     if like.device.type == "cpu":

@@ -44,7 +44,7 @@ def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
 def _moments(like: Tensor, n: int, k: int, d: int, sets: int) -> tuple[Tensor, Tensor]:
     """float64 result [sets, K (2 D + 1)] and workspace of the statistics kernels."""
     result = like.new_empty(sets, k * (2 * d + 1), dtype=torch.float64)
-    return result, like.new_empty(_native.cpu.moments_workspace(n, k, d), dtype=torch.float64)
+    return result, like.new_empty(_native.moments_workspace(like, n, k, d), dtype=torch.float64)
 
 
 def _split(moments: Tensor, k: int, d: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -94,7 +94,7 @@ def _coordinates(root: Path, shape: tuple[int, ...]) -> Coordinates | None:
         return None
     arrays = read_npz(root, "coordinates.npz")
     y = arrays.optional("y", (shape[1],)) if len(shape) == 3 else None
-    solid = arrays.optional("mask", shape[1:], "bool")
+    solid = arrays.optional("solid", shape[1:], "bool")
     return Coordinates(arrays.optional("x", (shape[-1],)), y, solid)
 
 

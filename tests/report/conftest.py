@@ -25,7 +25,7 @@ def make_study(
     write_json(root / "study.json", _study(shape, seeds, h))
     grid: dict[str, Any] = {"x": np.linspace(0, 2.2, 16)}
     if not one_d:
-        grid |= {"y": np.linspace(0, 0.41, 6), "mask": np.pad(np.ones((2, 2), bool), ((2, 2), (3, 11)))}
+        grid |= {"y": np.linspace(0, 0.41, 6), "solid": np.pad(np.ones((2, 2), bool), ((2, 2), (3, 11)))}
     write_npz(root / "coordinates.npz", grid)
     row = {"case": "2D-1" + h, "quantity": "Cd" + h, "value": 5.58, "low": 5.5, "high": 5.6, "source": "ST" + h}
     write_json(root / "validation.json", {"rows": [{**row, "passed": True}], "passed": True, "quick": True})

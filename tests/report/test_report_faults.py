@@ -120,7 +120,7 @@ def test_wrong_values_are_named(study: Path, name: str, change: dict[str, Any], 
         ("seed_0/embedding.npz", {"quantity_Re": np.zeros(39)}, "'quantity_Re' should have shape"),
         ("seed_0/mixture.npz", {"weights": np.ones(2)}, "'weights' should have shape"),
         ("seed_0/samples.npz", {"fields": np.zeros((2, 2, 6, 15))}, "'fields' should have shape"),
-        ("coordinates.npz", {"mask": np.zeros((16, 6), bool)}, "'mask' should have shape"),
+        ("coordinates.npz", {"solid": np.zeros((16, 6), bool)}, "'solid' should have shape"),
     ],
 )
 def test_wrong_arrays_are_named(study: Path, name: str, arrays: dict[str, Any], message: str) -> None:

@@ -1,0 +1,32 @@
+"""Checks of scalar arguments: an error names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def check_integer(name: str, value: Any, at_least: int | None = None) -> int:
+    """``value`` as int."""
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not integer or (at_least is not None and value < at_least):
+        bound = "" if at_least is None else f" >= {at_least}"
+        raise ValueError(f"{name} must be an integer{bound}, got {value!r}")
+    return int(value)
+
+
+def check_real(name: str, value: Any, *, at_least: float = -math.inf, above: float = -math.inf) -> float:
+    """``value`` as a finite float within its bound."""
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or value < at_least or not value > above:
+        bound = f" >= {at_least:g}" if at_least > -math.inf else f" > {above:g}" if above > -math.inf else ""
+        raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
+    return float(value)
+
+
+def check_damping(value: Any) -> None:
+    """A number in (0, 1]."""
+    if check_real("damping", value, above=0) > 1:
+        raise ValueError(f"damping must be in (0, 1], got {value!r}")

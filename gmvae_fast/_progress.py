@@ -1,0 +1,58 @@
+"""Progress bars: rate and remaining time, on a terminal only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from gmvae_fast.training import EpochRecord
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+@contextlib.contextmanager
+def epoch_progress(
+    epochs: int, done: int, n_snapshots: int, *, enabled: bool = True
+) -> Iterator[Callable[[EpochRecord], None]]:
+    """Yield a function that is called with each epoch's record."""
+    console = Console(stderr=True)
+    if not (enabled and console.is_terminal):
+        yield lambda record: None
+        return
+    with _bar(console) as bar:
+        task = bar.add_task("training", total=epochs, completed=done, status="")
+
+        def show(record: EpochRecord) -> None:
+            rate = n_snapshots / max(record.seconds, 1e-9)
+            status = f"{record.phase} loss {record.loss:.4g} kl {record.kl:.3g} {rate:,.0f} snapshots/s"
+            bar.update(task, completed=record.epoch, status=status)
+
+        yield show
+
+
+@contextlib.contextmanager
+def run_progress(description: str, *, enabled: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function (done, total) for work in countable pieces, simulation runs for instance."""
+    console = Console(stderr=True)
+    if not (enabled and console.is_terminal):
+        yield lambda done, total: None
+        return
+    with _bar(console) as bar:
+        task = bar.add_task(description, total=None, status="")
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,402 @@
+"""The Gaussian-mixture variational autoencoder."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from gmvae_fast._batches import Batches
+from gmvae_fast._checks import check_integer
+from gmvae_fast._io import atomic_writer
+from gmvae_fast.mixture import MixturePrior, sample_mixture
+from gmvae_fast.networks import build_networks, check_input_shape, start_confident
+
+FORMAT = "gmvae_fast.model"
+FORMAT_VERSION = 1
+_LOG_VAR_RANGE = (-20.0, 10.0)  # posterior variances between 2e-9 and 2e4
+
+
+class ModelFileError(ValueError):
+    """A model or checkpoint file that is damaged, incomplete, or of another kind."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Posteriors of snapshots: ``mean`` [N, D] and ``log_var`` [N, D]; tensors where the data are one, else arrays."""
+
+    mean: Any
+    log_var: Any
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Per-snapshot terms [N] of the negative ELBO, in nats, on normalised snapshots."""
+
+    reconstruction: Tensor
+    kl: Tensor
+
+
+class GMVAE(nn.Module):
+    """Variational autoencoder with a Gaussian-mixture prior (Fan et al. 2025, arXiv 2511.21883).
+
+    Parameters
+    ----------
+    input_shape : sequence of int
+        Shape of one snapshot: (features,) or (channels, *grid).
+    latent_dim : int
+        D.
+    n_components : int
+        K.
+    network : {"auto", "mlp", "conv"} or (encoder, decoder)
+        "auto" is "mlp" for vectors and "conv" for fields. Own modules map [N, *input_shape] to [N, 2 D] (means, then
+        log variances) and [N, D] to [N, *input_shape], in network units.
+    widths : sequence of int, optional
+        Hidden widths (mlp) or channels (conv) of built-in networks, see `gmvae_fast.networks.build_networks`.
+    covariance_type : {"diag", "spherical"}
+        Of the mixture components.
+    learn_noise : bool
+        Learn the decoder's variance tau^2 in closed form; otherwise tau^2 = 1 on normalised snapshots.
+    seed : int
+        Of the initial weights of built-in networks; torch's global generator is left alone.
+
+    Notes
+    -----
+    Snapshots are normalised inside the model: the training mean (per value) is subtracted and the result divided by
+    the training standard deviation (per channel; per feature for vectors), both stored with the model. Outputs are
+    in the units of the data.
+    """
+
+    offset: Tensor
+    scale: Tensor
+    log_noise: Tensor
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        latent_dim: int = 2,
+        n_components: int = 3,
+        *,
+        network: str | tuple[nn.Module, nn.Module] = "auto",
+        widths: Sequence[int] | None = None,
+        covariance_type: str = "diag",
+        learn_noise: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.prior = MixturePrior(n_components, latent_dim, covariance_type)
+        n_components, latent_dim = self.prior.n_components, self.prior.latent_dim
+        shape, seed = check_input_shape(input_shape), check_integer("seed", seed)
+        if isinstance(network, str):
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed other devices too
+                self.encoder, self.decoder = build_networks(shape, latent_dim, network, widths)
+                start_confident(self.encoder, latent_dim)
+        else:
+            self.encoder, self.decoder = _check_modules(network)
+        self.config: dict[str, Any] = {
+            "input_shape": list(shape),
+            "latent_dim": latent_dim,
+            "n_components": n_components,
+            "network": network if isinstance(network, str) else "custom",
+            "widths": None if widths is None else [int(w) for w in widths],
+            "covariance_type": covariance_type,
+            "learn_noise": bool(learn_noise),
+            "seed": seed,
+        }
+        self.input_shape, self.latent_dim, self.n_components = shape, latent_dim, n_components
+        self.learn_noise = learn_noise
+        self.register_buffer("offset", torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(shape[:1] + (1,) * (len(shape) - 1)))
+        self.register_buffer("log_noise", torch.zeros(()))  # log tau^2
+
+    # -- pieces ----------------------------------------------------------------------------------------------
+
+    def set_normalisation(self, data: Any) -> None:
+        """Take mean and standard deviation from ``data`` in two streaming passes, accumulated in float64."""
+        source = self._source(data)
+        total = torch.zeros(self.input_shape, dtype=torch.float64, device=self.device)
+        for x in source.ordered(256, self.device):
+            total += x.double().sum(0)
+        if not bool(torch.isfinite(total).all()):
+            source.check_finite()  # says where
+        mean = total / len(source)
+        axes = tuple(range(2, len(self.input_shape) + 1))
+        squares = torch.zeros(self.input_shape[0], dtype=torch.float64, device=self.device)
+        for x in source.ordered(256, self.device):
+            deviation = (x.double() - mean).square()
+            squares += deviation.mean(axes).sum(0) if axes else deviation.sum(0)
+        std = (squares / len(source)).sqrt()
+        # A channel that does not vary beyond rounding keeps its units.
+        magnitude = mean.abs().flatten(1).amax(1) if axes else mean.abs()
+        std = torch.where(std > 1e-6 * magnitude, std, torch.ones_like(std))
+        with torch.no_grad():
+            self.offset.copy_(mean)
+            self.scale.copy_(std.reshape(self.scale.shape))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Data units -> network units."""
+        return (x - self.offset) / self.scale
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """Network units -> data units."""
+        return x * self.scale + self.offset
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean and log variance [N, D] of normalised snapshots [N, *input_shape]."""
+        out: Tensor = self.encoder(x)
+        _check_output("encoder", out, (x.shape[0], 2 * self.latent_dim))
+        mean, log_var = out.split(self.latent_dim, dim=1)
+        return mean, log_var.clamp(*_LOG_VAR_RANGE)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Normalised snapshots [N, *input_shape] of latents [N, D]."""
+        out: Tensor = self.decoder(z)
+        _check_output("decoder", out, (z.shape[0], *self.input_shape))
+        return out
+
+    def loss_terms(
+        self, x: Tensor, generator: torch.Generator | None, *, assignment: str = "exact", standard_prior: bool = False
+    ) -> LossTerms:
+        """Terms of the negative ELBO of normalised snapshots, with one reparameterised sample each.
+
+        ``standard_prior`` replaces the mixture by N(0, I) (the warm-up). Draws come from ``generator``.
+        """
+        mean, log_var = self.encode(x)
+        noise = torch.empty_like(mean).normal_(generator=generator)
+        z = mean + torch.exp(0.5 * log_var) * noise
+        squares = (self.decode(z) - x).square().sum(tuple(range(1, x.ndim)))
+        reconstruction = 0.5 * (squares * torch.exp(-self.log_noise) + math.prod(self.input_shape) * self.log_noise)
+        if standard_prior:
+            kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(1)
+        else:
+            kl = self.prior.kl(mean, log_var, assignment=assignment, z=z if assignment == "sampled" else None)
+        return LossTerms(reconstruction, kl)
+
+    # -- use -------------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.offset.device
+
+    def embed(self, data: Any, *, batch_size: int = 256) -> Embedding:
+        """Posterior means and log variances of snapshots in data units: [N, *input_shape] -> [N, D] each.
+
+        Here and below ``data`` is an array, a tensor, Snapshots or a torch Dataset; a tensor in gives tensors out, on
+        its device, everything else arrays.
+        """
+        source = self._source(data)
+        mean, log_var = self.embed_tensors(source, batch_size)
+        return Embedding(self._like(source, mean), self._like(source, log_var))
+
+    def embed_tensors(self, source: Batches, batch_size: int = 256) -> tuple[Tensor, Tensor]:
+        """`embed` as tensors on the model's device."""
+        parts = self._map(source, batch_size, lambda x: torch.stack(self.encode(self.normalise(x))))
+        mean, log_var = torch.cat(parts, 1)
+        return mean, log_var
+
+    def predict_proba(self, data: Any, *, batch_size: int = 256) -> Any:
+        """Responsibilities gamma [N, K] of the exact assignment."""
+        source = self._source(data)
+        with torch.no_grad():
+            return self._like(source, self.prior.responsibilities(*self.embed_tensors(source, batch_size)))
+
+    def predict(self, data: Any, *, batch_size: int = 256) -> Any:
+        """Component with the largest responsibility [N]."""
+        return self.predict_proba(data, batch_size=batch_size).argmax(1)
+
+    def reconstruct(self, data: Any, *, batch_size: int = 256) -> Any:
+        """Decoded posterior means, in data units: [N, *input_shape]."""
+        source = self._source(data)
+
+        def decoded(x: Tensor) -> Tensor:  # fields leave the device batch by batch: all together may not fit there
+            return self.denormalise(self.decode(self.encode(self.normalise(x))[0])).to(source.home)
+
+        return self._like(source, torch.cat(self._map(source, batch_size, decoded)))
+
+    def score_samples(self, data: Any, *, batch_size: int = 256, n_samples: int = 8, seed: int = 0) -> Any:
+        """Evidence lower bound of each snapshot [N], in nats on normalised snapshots; mean over ``n_samples`` draws.
+
+        ``seed`` fixes the draws, for a given ``batch_size``.
+        """
+        n_samples = check_integer("n_samples", n_samples, 1)
+        source = self._source(data)
+        generator = torch.Generator(self.device).manual_seed(seed)
+
+        def bound(x: Tensor) -> Tensor:
+            x = self.normalise(x)
+            draws = [self.loss_terms(x, generator) for _ in range(n_samples)]
+            constant = 0.5 * math.prod(self.input_shape) * math.log(2 * math.pi)
+            return -torch.stack([t.reconstruction + t.kl for t in draws]).mean(0) - constant
+
+        return self._like(source, torch.cat(self._map(source, batch_size, bound)))
+
+    def sample(self, n: int, component: int | None = None, *, seed: int = 0) -> tuple[Any, Any]:
+        """New snapshots in data units [n, *input_shape] and their components [n], as arrays.
+
+        ``component`` draws from one regime only. ``seed`` fixes the draw.
+        """
+        generator = torch.Generator().manual_seed(check_integer("seed", seed))
+        z, labels = sample_mixture(self.prior.get(), check_integer("n", n, 1), generator, component)
+        parts = self._apply_in_eval(z.split(256), lambda part: self.denormalise(self.decode(part)).cpu())
+        return torch.cat(parts).numpy(), labels.cpu().numpy()
+
+    def _source(self, data: Any) -> Batches:
+        source = data if isinstance(data, Batches) else Batches(data)
+        if source.shape != self.input_shape:
+            raise ValueError(
+                f"{source.name} must hold snapshots of shape {self.input_shape} (the model's input_shape), "
+                f"got {source.shape}"
+            )
+        return source
+
+    def _map(self, source: Batches, batch_size: int, function: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        return self._apply_in_eval(source.ordered(check_integer("batch_size", batch_size, 1), self.device), function)
+
+    def _apply_in_eval(self, batches: Iterable[Tensor], function: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """Without gradients and in evaluation mode, which is left as it was found."""
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                return [function(x) for x in batches]
+        finally:
+            self.train(was_training)
+
+    @staticmethod
+    def _like(source: Batches, value: Tensor) -> Any:
+        return value.to(source.home) if source.returns_tensor else value.cpu().numpy()
+
+    # -- files -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights, normalisation and configuration as one safetensors file, atomically."""
+        write_tensors(path, self.state_dict(), {"format": FORMAT, "version": FORMAT_VERSION, "config": self.config})
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    network: tuple[nn.Module, nn.Module] | None = None,
+    device: str | torch.device = "cpu",
+) -> GMVAE:
+    """Read a model that `GMVAE.save` wrote; nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : path
+    network : (encoder, decoder), optional
+        Needed for a model built from own modules, whose code a file does not hold; freshly built, of the same layout.
+    device : str or torch.device
+
+    Raises
+    ------
+    FileNotFoundError
+    ModelFileError
+        Naming the file and what is wrong with it.
+    """
+    tensors, header = read_tensors(path, FORMAT, FORMAT_VERSION)
+    model = model_from_config(header.get("config"), network, os.fspath(path))
+    load_state(model, tensors, str(path))
+    return model.to(device).eval()
+
+
+def model_from_config(config: Any, network: tuple[nn.Module, nn.Module] | None, where: str) -> GMVAE:
+    """Rebuild an untrained model from its stored configuration."""
+    if not isinstance(config, dict):
+        raise ModelFileError(f"{where}: the model's configuration is missing")
+    config = dict(config)
+    if config.get("network") == "custom":
+        if network is None:
+            raise ModelFileError(f"{where}: the model was built from own modules; pass network=(encoder, decoder)")
+        config["network"] = network
+    elif network is not None:
+        raise ValueError(f"network must be left out: {where} holds a model with built-in networks")
+    try:
+        return GMVAE(**config)
+    except (TypeError, ValueError, RuntimeError) as err:
+        raise ModelFileError(f"{where}: the stored configuration does not describe a model ({err})") from err
+
+
+def load_state(model: GMVAE, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Fill ``model``; missing, superfluous and misshapen tensors are reported by name."""
+    try:
+        model.load_state_dict(dict(tensors))
+    except RuntimeError as err:
+        raise ModelFileError(f"{where}: the tensors do not fit the stored configuration ({err})") from err
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """One safetensors file, written atomically; its metadata holds ``header`` and a checksum of all as JSON."""
+    plain: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for key, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        storage = value.untyped_storage().data_ptr()
+        # safetensors refuses tensors that share memory, such as tied weights
+        plain[key] = value.clone() if storage in storages else value
+        storages.add(storage)
+    text = json.dumps(header, default=lambda scalar: scalar.item())  # numpy scalars in a configuration
+    content = json.loads(text)
+    content["crc32"] = _checksum(plain, content)
+    blob = safetensors_bytes(plain, metadata={"gmvae_fast": json.dumps(content)})
+    with atomic_writer(path) as stream:
+        stream.write(blob)
+
+
+def read_tensors(path: str | os.PathLike[str], kind: str, version: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a file of `write_tensors`, checked for kind, version and checksum."""
+    name = Path(path)
+    if not name.is_file():
+        raise FileNotFoundError(f"{name}: no such file")
+    try:
+        with safe_open(str(name), framework="pt", device="cpu") as file:
+            header = json.loads((file.metadata() or {}).get("gmvae_fast", "null"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as err:
+        raise ModelFileError(f"{name}: not a whole safetensors file ({err})") from err
+    if not isinstance(header, dict) or header.get("format") != kind:
+        raise ModelFileError(f"{name}: not a file of kind {kind}")
+    if header.get("version") != version:
+        raise ModelFileError(
+            f"{name}: format version {header.get('version')!r}, this gmvae_fast reads {version}; use a newer release"
+        )
+    if header.pop("crc32", None) != _checksum(tensors, header):
+        raise ModelFileError(f"{name}: the content is damaged (its checksum differs from the one stored)")
+    return tensors, header
+
+
+def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> int:
+    """CRC-32 of header, names and bytes: safetensors itself does not notice a flipped bit or a missing tensor."""
+    crc = zlib.crc32(json.dumps(header, sort_keys=True).encode())
+    for key in sorted(tensors):
+        crc = zlib.crc32(key.encode(), crc)
+        crc = zlib.crc32(tensors[key].flatten().view(torch.uint8).numpy().data, crc)
+    return crc
+
+
+def _check_output(name: str, value: Tensor, expected: tuple[int, ...]) -> None:
+    # Without this a decoder's wrong shape would broadcast silently in the loss.
+    if tuple(value.shape) != expected:
+        raise ValueError(f"network: the {name} must return shape {expected}, got {tuple(value.shape)}")
+
+
+def _check_modules(network: Any) -> tuple[nn.Module, nn.Module]:
+    try:
+        encoder, decoder = network
+    except (TypeError, ValueError):
+        encoder = decoder = None
+    if not isinstance(encoder, nn.Module) or not isinstance(decoder, nn.Module):
+        raise TypeError(f"network must be 'auto', 'mlp', 'conv' or a pair of torch modules, got {network!r}")
+    return encoder, decoder
