@@ -1,0 +1,91 @@
+"""The files of a study: where they lie, and how they are read and written. `gmvae_fast.report` reads the same files.
+
+study.json, coordinates.npz, summary.json, validation.json, report.html, and for every seed a folder seed_<n> with
+config.json, split.npz, checkpoint.safetensors, model.safetensors, history.json, embedding.npz, mixture.npz,
+reconstructions.npz, samples.npz, scores.json and metrics.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from gmvae_fast._io import write_json, write_npz
+
+Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
+
+
+class StudyError(ValueError):
+    """A study folder that lacks a file, or holds one that cannot be read."""
+
+
+class StudyFolder:
+    """Paths and files of one study.
+
+    Parameters
+    ----------
+    path : path
+        Made when the first file is written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def seed(self, seed: int) -> Path:
+        """Folder of one seed."""
+        return self.path / f"seed_{seed}"
+
+    def study(self) -> dict[str, Any]:
+        """Contents of study.json."""
+        return self.read_json("study.json")
+
+    def seeds(self) -> list[int]:
+        """Seeds trained so far, ascending."""
+        return sorted(int(s) for s in self.study().get("seeds", []))
+
+    def update_study(self, **changes: Any) -> dict[str, Any]:
+        """Write study.json with these entries changed; it is made if missing."""
+        stored = self.study() if (self.path / "study.json").exists() else {}
+        stored.update(changes)
+        write_json(self.path / "study.json", stored)
+        return stored
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """One JSON object; StudyError says which file is missing or damaged."""
+        path = self._existing(name)
+        try:
+            value = json.loads(path.read_text())
+        except (ValueError, OSError) as err:
+            raise StudyError(f"{path}: not readable as JSON ({err})") from err
+        if not isinstance(value, dict):
+            raise StudyError(f"{path}: expected a JSON object, got {type(value).__name__}")
+        return value
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write one JSON object, atomically."""
+        write_json(self.path / name, value)
+
+    def read_npz(self, name: str) -> Arrays:
+        """All arrays of one file; no pickled objects are loaded."""
+        path = self._existing(name)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {key: file[key] for key in file.files}
+        except (ValueError, OSError, BadZipFile, KeyError) as err:
+            raise StudyError(f"{path}: not a whole .npz file ({err})") from err
+
+    def write_npz(self, name: str, arrays: Mapping[str, Any]) -> None:
+        """Write named arrays, atomically."""
+        write_npz(self.path / name, {k: np.asarray(v) for k, v in arrays.items()})
+
+    def _existing(self, name: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            raise StudyError(f"{path}: no such file; `gmvae-fast train` makes a study folder, embed and score fill it")
+        return path

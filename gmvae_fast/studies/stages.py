@@ -1,0 +1,293 @@
+"""The stages of a study, each reading and writing files of a `StudyFolder`: train, embed, score, summarise."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gmvae_fast import spectral
+from gmvae_fast._io import to_jsonable
+from gmvae_fast.data import Snapshots, split_by_trajectory
+from gmvae_fast.metrics import cluster_agreement
+from gmvae_fast.model import GMVAE, load
+from gmvae_fast.studies import provenance
+from gmvae_fast.studies.folder import StudyFolder
+from gmvae_fast.training import TrainConfig, fit, fluctuation_error
+
+N_RECONSTRUCTIONS = 6
+LOW_FREQUENCY_MODES = 20
+LONGEST_ATTRIBUTE = 400  # characters; longer ones stay in the snapshot file
+SCORE_NUMBERS = ("score", "dirichlet", "z_score", "p_value", "log10_p", "z_normal", "p_normal")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Arguments of `GMVAE` that a study chooses."""
+
+    latent_dim: int = 2
+    n_components: int = 3
+    network: str = "auto"
+    widths: tuple[int, ...] | None = None
+    covariance_type: str = "diag"
+    learn_noise: bool = False
+
+
+def train_seed(
+    folder: StudyFolder,
+    snapshots: Snapshots,
+    model_config: ModelConfig,
+    train_config: TrainConfig,
+    *,
+    data_path: str = "",
+    test_fraction: float = 0.2,
+    stratify: str | None = None,
+    title: str = "GM-VAE study",
+    resume: bool = True,
+    progress: bool = True,
+) -> None:
+    """Split by trajectory, train, and write the seed's configuration, split, history, checkpoint and model."""
+    seed = train_config.seed
+    name = folder.seed(seed).name
+    train, test = split_by_trajectory(snapshots, test_fraction, seed, stratify)
+    model = GMVAE(snapshots.fields.shape[1:], seed=seed, **dataclasses.asdict(model_config))
+    folder.write_npz(f"{name}/split.npz", {"train": train, "test": test})
+    history = fit(
+        model,
+        snapshots.subset(train),
+        train_config,
+        held_out=snapshots.subset(test),
+        checkpoint=folder.seed(seed) / "checkpoint.safetensors",
+        checkpoint_every=max(1, train_config.epochs // 10),
+        resume=resume,
+        progress=progress,
+    )
+    model.save(folder.seed(seed) / "model.safetensors")
+    folder.write_json(f"{name}/history.json", history.to_dict())
+    config = {
+        "model": model.config,
+        "training": dataclasses.asdict(train_config),
+        "split": {"test_fraction": test_fraction, "stratify": stratify, "seed": seed},
+    }
+    folder.write_json(f"{name}/config.json", config)
+    _describe(folder, snapshots, train, test, seed, data_path, title)
+
+
+def _describe(
+    folder: StudyFolder,
+    snapshots: Snapshots,
+    train: np.ndarray[Any, Any],
+    test: np.ndarray[Any, Any],
+    seed: int,
+    data_path: str,
+    title: str,
+) -> None:
+    """Enter the seed into study.json and write the grid."""
+    known = folder.study() if (folder.path / "study.json").exists() else {}
+    attributes = dict(snapshots.attributes)
+    folder.update_study(
+        title=title,
+        system=str(attributes.get("system", "")),
+        geometry=str(attributes.get("geometry", "")),
+        design=str(attributes.get("design", "")),
+        command=provenance.command_line(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seeds=sorted({*known.get("seeds", []), seed}),
+        versions=provenance.versions(),
+        machine=provenance.machine(),
+        data_path=data_path,
+        data={
+            "n_snapshots": len(snapshots),
+            "n_train": len(train),
+            "n_test": len(test),
+            "shape": list(snapshots.fields.shape[1:]),
+            "field_names": list(snapshots.field_names),
+            "attributes": {
+                k: v
+                for k, v in attributes.items()
+                if k not in ("system", "geometry", "design") and len(str(v)) < LONGEST_ATTRIBUTE
+            },
+        },
+    )
+    grid: dict[str, Any] = dict(snapshots.coordinates)
+    if snapshots.mask is not None:
+        grid["solid"] = ~snapshots.mask
+    folder.write_npz("coordinates.npz", grid)
+
+
+def embed_seed(folder: StudyFolder, snapshots: Snapshots, seed: int) -> None:
+    """Write posteriors, mixture, held-out reconstructions and one generated snapshot per component."""
+    name = folder.seed(seed).name
+    model = load(folder.seed(seed) / "model.safetensors")
+    test = folder.read_npz(f"{name}/split.npz")["test"]
+    embedding = model.embed(snapshots)
+    gamma = model.predict_proba(snapshots)
+    is_test = np.zeros(len(snapshots), dtype=bool)
+    is_test[test] = True
+    folder.write_npz(
+        f"{name}/embedding.npz",
+        {
+            "mean": embedding.mean,
+            "log_var": embedding.log_var,
+            "responsibilities": gamma,
+            "component": gamma.argmax(1),
+            "is_test": is_test,
+            **{f"quantity_{k}": v for k, v in snapshots.quantities.items()},
+            **{f"label_{k}": v for k, v in snapshots.labels.items()},
+        },
+    )
+    prior = model.prior.get()
+    mixture = {"weights": prior.log_weights.exp(), "means": prior.means, "log_vars": prior.log_vars}
+    folder.write_npz(f"{name}/mixture.npz", {k: v.numpy() for k, v in mixture.items()})
+    shown = _spread_over_quantity(snapshots, test)
+    folder.write_npz(
+        f"{name}/reconstructions.npz",
+        {
+            "index": shown,
+            "original": snapshots.fields[shown],
+            "reconstruction": model.reconstruct(snapshots.fields[shown]),
+            "title": np.array([_caption(snapshots, i) for i in shown]),
+        },
+    )
+    components = np.arange(model.n_components)
+    fields = np.concatenate([model.sample(1, int(c), seed=seed)[0] for c in components])
+    folder.write_npz(f"{name}/samples.npz", {"component": components, "fields": fields})
+
+
+def _main_quantity(snapshots: Snapshots) -> str | None:
+    """The quantity by which snapshots are ordered and named: a Reynolds number where there is one."""
+    names = list(snapshots.quantities)
+    return next((n for n in ("Re", "E", "alpha") if n in names), names[0] if names else None)
+
+
+def _spread_over_quantity(snapshots: Snapshots, test: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A few held-out snapshots, evenly spaced in the main quantity."""
+    main = _main_quantity(snapshots)
+    order = test if main is None else test[np.argsort(snapshots.quantities[main][test], kind="stable")]
+    places = np.linspace(0, len(order) - 1, min(N_RECONSTRUCTIONS, len(order))).round().astype(int)
+    return np.asarray(order[places])
+
+
+def _caption(snapshots: Snapshots, index: int) -> str:
+    main = _main_quantity(snapshots)
+    value = "" if main is None else f", {main} = {snapshots.quantities[main][index]:.4g}"
+    return f"run {snapshots.trajectory[index]}, t = {snapshots.time[index]:.4g}{value}"
+
+
+def score_seed(folder: StudyFolder, snapshots: Snapshots, seed: int, *, n_neighbors: int = 10) -> None:
+    """Write smoothness of every quantity on the latent graph, reconstruction errors and cluster agreement."""
+    name = folder.seed(seed).name
+    latents = folder.read_npz(f"{name}/embedding.npz")
+    signals, skipped = usable_signals(snapshots)
+    result = spectral.smoothness(latents["mean"], signals, n_neighbors=n_neighbors)
+    modes = min(LOW_FREQUENCY_MODES, len(snapshots))
+    rows = [
+        {
+            "signal": signal,
+            **{
+                k: getattr(s, k)
+                for k in ("score", "dirichlet", "z_score", "p_value", "log10_p", "z_normal", "p_normal")
+            },
+            "low_frequency_energy": s.low_frequency_energy(modes),
+        }
+        for signal, s in result.items()
+    ]
+    sweep_sizes = [k for k in (5, 10, 20, 40) if k < len(snapshots)]
+    sweep = [
+        {"n_neighbors": k, "n_components": r.n_components, "scores": {n: s.score for n, s in r.items()}}
+        for k in sweep_sizes
+        for r in [spectral.smoothness(latents["mean"], signals, n_neighbors=k)]
+    ]
+    folder.write_json(
+        f"{name}/scores.json",
+        {
+            "n_neighbors": n_neighbors,
+            "n_components": result.n_components,
+            "n_nodes": len(snapshots),
+            "weights": "binary",
+            "low_frequency_modes": modes,
+            "rows": rows,
+            "skipped": skipped,
+            "neighbor_sweep": sweep,
+        },
+    )
+    folder.write_json(f"{name}/metrics.json", _metrics(folder, snapshots, seed, latents))
+
+
+def usable_signals(snapshots: Snapshots) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+    """Quantities that can be scored, and why the others cannot."""
+    signals, skipped = {}, {}
+    for name, values in snapshots.quantities.items():
+        if not np.isfinite(values).all():
+            skipped[name] = f"not defined for {int((~np.isfinite(values)).sum())} snapshots"
+        elif np.ptp(values) <= 1e-12 * np.abs(values).max():
+            skipped[name] = "constant"
+        else:
+            signals[name] = values
+    return signals, skipped
+
+
+def _metrics(folder: StudyFolder, snapshots: Snapshots, seed: int, latents: dict[str, Any]) -> dict[str, Any]:
+    model = load(folder.seed(seed) / "model.safetensors")
+    test = latents["is_test"]
+    held_out = snapshots.subset(test)
+    component, k = latents["component"], model.n_components
+    metrics: dict[str, Any] = {
+        "held_out_error": fluctuation_error(model, held_out),
+        "train_error": fluctuation_error(model, snapshots.subset(~test)),
+        "held_out_error_by_field": _error_by_field(model, held_out),
+        "occupancy": np.bincount(component, minlength=k) / len(component),
+        "ari": {},
+        "nmi": {},
+        "ari_held_out": {},
+        "contingency": {},
+    }
+    for label, values in snapshots.labels.items():
+        if np.ptp(values) == 0:
+            continue  # one class: agreement means nothing
+        agreement = cluster_agreement(values, component, k)
+        names = snapshots.attributes.get("label_names", {}).get(label)
+        classes = np.unique(values)
+        metrics["ari"][label] = agreement.ari
+        metrics["nmi"][label] = agreement.nmi
+        metrics["ari_held_out"][label] = cluster_agreement(values[test], component[test], k).ari
+        rows = [str(names[c]) if names and 0 <= c < len(names) else str(c) for c in classes]
+        metrics["contingency"][label] = {"rows": rows, "table": agreement.contingency}
+    return metrics
+
+
+def _error_by_field(model: GMVAE, snapshots: Snapshots) -> dict[str, float]:
+    """Relative L2 error of each field's fluctuation about the training mean, in its own units."""
+    offset = model.offset.numpy()
+    error = ((model.reconstruct(snapshots) - snapshots.fields).astype(np.float64)) ** 2
+    total = (snapshots.fields - offset).astype(np.float64) ** 2
+    axes = (0, *range(2, total.ndim))
+    relative = np.sqrt(error.sum(axes) / np.maximum(total.sum(axes), 1e-300))
+    return dict(zip(snapshots.field_names, relative.tolist(), strict=True))
+
+
+def summarise(folder: StudyFolder, seeds: Sequence[int] | None = None) -> dict[str, Any]:
+    """Mean, standard deviation and values over seeds of every number in metrics.json and scores.json."""
+    values: dict[str, list[float]] = {}
+    for seed in seeds or folder.seeds():
+        name = folder.seed(seed).name
+        metrics, scores = folder.read_json(f"{name}/metrics.json"), folder.read_json(f"{name}/scores.json")
+        numbers = {k: metrics[k] for k in ("held_out_error", "train_error")}
+        numbers |= {f"{kind} {label}": v for kind in ("ari", "nmi") for label, v in metrics[kind].items()}
+        numbers |= {f"score {row['signal']}": row["score"] for row in scores["rows"]}
+        numbers |= {"smallest occupancy": min(metrics["occupancy"]), "graph components": scores["n_components"]}
+        for key, number in numbers.items():
+            values.setdefault(key, []).append(float(number))
+    summary = {
+        "metrics": {
+            k: {"mean": np.mean(v), "std": np.std(v, ddof=1) if len(v) > 1 else 0.0, "values": v}
+            for k, v in values.items()
+        }
+    }
+    folder.write_json("summary.json", summary)
+    plain: dict[str, Any] = to_jsonable(summary)
+    return plain

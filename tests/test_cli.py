@@ -1,0 +1,130 @@
+"""The command line, run in-process on the tiny wake: every command, exit codes and messages."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gmvae_fast import cli
+from gmvae_fast.data import Snapshots
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """One cache of simulated runs for the whole module."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("GMVAE_FAST_CACHE")
+    os.environ["GMVAE_FAST_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["GMVAE_FAST_CACHE"]
+    else:
+        os.environ["GMVAE_FAST_CACHE"] = before
+
+
+def run(monkeypatch, *arguments):
+    """Exit code of `gmvae-fast ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["gmvae-fast", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return stop.value.code
+
+
+def test_stages_one_by_one_end_in_a_report(tmp_path, cache, monkeypatch, capsys):
+    data, study = tmp_path / "wake.npz", tmp_path / "study"
+    assert run(monkeypatch, "simulate", "wake", "--size", "tiny", "--runs", 16, "--out", data) == 0
+    assert len(Snapshots.load(data)) == 16
+    for seed in (0, 1):
+        options = ["--network", "mlp", "--widths", "8", "--epochs", 4, "--stratify", "re_group", "--seed", seed]
+        assert run(monkeypatch, "train", data, "--out", study, *options) == 0
+    assert run(monkeypatch, "embed", study) == 0
+    assert run(monkeypatch, "score", study, "--neighbors", 4) == 0
+    assert "score log_Re" in capsys.readouterr().out
+    assert run(monkeypatch, "report", study) == 0
+    page = (study / "report.html").read_text()
+    assert "gmvae-fast" in page
+    assert "data:image/png;base64" in page
+    scores = json.loads((study / "seed_1" / "scores.json").read_text())
+    assert scores["n_neighbors"] == 4
+    assert {row["signal"] for row in scores["rows"]} >= {"Re", "drag", "lift"}
+    assert scores["skipped"] == {"time": "constant"}
+    summary = json.loads((study / "summary.json").read_text())["metrics"]
+    assert len(summary["held_out_error"]["values"]) == 2
+    with np.load(study / "seed_0" / "embedding.npz") as latents:
+        assert latents["mean"].shape == (16, 2)
+        np.testing.assert_allclose(latents["responsibilities"].sum(1), 1, atol=1e-5)
+
+
+def test_demo_runs_and_says_which_targets_are_missed(tmp_path, cache, monkeypatch, capsys):
+    small = ["--size", "tiny", "--runs", 16, "--seeds", "0", "--epochs", 2, "--quiet"]
+    code = run(monkeypatch, "demo", "--out", tmp_path / "demo", *small)
+    printed = capsys.readouterr().out
+    assert code == 1  # two epochs cannot reach the targets
+    assert "MISS  relative L2 error of held-out fluctuations" in printed
+    assert (tmp_path / "demo" / "report.html").exists()
+    study = json.loads((tmp_path / "demo" / "study.json").read_text())
+    assert len(study["targets"]) == 4
+    assert study["versions"]["torch"]
+    validation = json.loads((tmp_path / "demo" / "validation.json").read_text())
+    assert validation["quick"]
+    assert validation["passed"]
+
+
+def test_info_as_json(monkeypatch, capsys):
+    assert run(monkeypatch, "info", "--json") == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["cpu_instruction_set"] in status["cpu_instruction_sets"]
+    assert status["versions"]["gmvae_fast"] == status["version"]
+
+
+def test_info_for_people(monkeypatch, capsys):
+    assert run(monkeypatch, "info") == 0
+    assert "cpu instruction set" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simulate", "pipe", "--out", "x.npz"], "system must be one of ['wake'], got 'pipe'"),
+        (["simulate", "wake", "--geometry", "box", "--out", "x.npz"], "got 'box'"),
+        (["simulate", "wake", "--runs", "0", "--out", "x.npz"], "n_runs"),
+        (["train", "missing.npz", "--out", "s"], "missing.npz"),
+        (["embed", "nothing"], "study.json: no such file"),
+        (["score", "nothing"], "study.json: no such file"),
+        (["report", "nothing"], "nothing: no such study folder"),
+        (["demo", "--system", "tank"], "system must be one of channel, free_stream, got 'tank'"),
+        (["demo", "--seeds", "a,b"], "--seeds must be integers separated by commas, got 'a,b'"),
+        (["validate", "pipe"], "system must be one of ['wake'], got 'pipe'"),
+    ],
+)
+def test_expected_failures_are_one_line_and_exit_1(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("gmvae-fast: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_bad_training_options_name_the_option(tmp_path, cache, monkeypatch, capsys):
+    data = tmp_path / "wake.npz"
+    assert run(monkeypatch, "simulate", "wake", "--size", "tiny", "--runs", 6, "--out", data) == 0
+    for options, message in (
+        (["--components", "60"], "at least n_components = 60 snapshots"),
+        (["--network", "rnn"], "network must be 'auto', 'mlp', 'conv'"),
+        (["--epochs", "0"], "epochs must be an integer >= 1, got 0"),
+        (["--stratify", "colour"], "colour"),
+    ):
+        assert run(monkeypatch, "train", data, "--out", tmp_path / "s", *options) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_the_installed_command_exists():
+    result = subprocess.run(
+        [sys.executable, "-m", "gmvae_fast.cli", "--help"], capture_output=True, text=True, timeout=120, check=True
+    )
+    for command in ("simulate", "train", "embed", "score", "report", "demo", "validate", "info"):
+        assert command in result.stdout
