@@ -26,6 +26,6 @@ gmvae::MixtureView<T> mixture(Ptr log_weights, Ptr means, Ptr log_vars, Int k, I
 }
 
 // One Python function per scalar type, each releasing the GIL while it runs.
-#define GMVAE_DEF(m, name)                                                        \
-  m.def(#name "_f32", &name<float>, py::call_guard<py::gil_scoped_release>());    \
+#define GMVAE_DEF(m, name)                                                     \
+  m.def(#name "_f32", &name<float>, py::call_guard<py::gil_scoped_release>()); \
   m.def(#name "_f64", &name<double>, py::call_guard<py::gil_scoped_release>())

@@ -19,25 +19,24 @@ void log_responsibilities_backward(Ptr z, Ptr log_weights, Ptr means, Ptr log_va
                                    Ptr grad_prob, Ptr grad_z, Ptr moments, Ptr workspace, Int n, Int k, Int d,
                                    int threads) {
   gmvae::log_responsibilities_backward_cpu<T>(
-      {in<T>(z), mixture<T>(log_weights, means, log_vars, k, d), in<T>(log_resp), in<T>(grad_resp),
-       in<T>(grad_prob), out<T>(grad_z), out<double>(moments), out<double>(workspace), n},
+      {in<T>(z), mixture<T>(log_weights, means, log_vars, k, d), in<T>(log_resp), in<T>(grad_resp), in<T>(grad_prob),
+       out<T>(grad_z), out<double>(moments), out<double>(workspace), n},
       threads);
 }
 
 template <typename T>
 void mixture_kl(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr log_vars, int assignment, bool detach,
                 Ptr kl, Ptr grad_mean, Ptr grad_log_var, Ptr grad_z, Int n, Int k, Int d, int threads) {
-  gmvae::mixture_kl_cpu<T>(
-      {in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, log_vars, k, d),
-       static_cast<gmvae::Assignment>(assignment), detach, out<T>(kl), out<T>(grad_mean), out<T>(grad_log_var),
-       out<T>(grad_z), n},
-      threads);
+  gmvae::mixture_kl_cpu<T>({in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, log_vars, k, d),
+                            static_cast<gmvae::Assignment>(assignment), detach, out<T>(kl), out<T>(grad_mean),
+                            out<T>(grad_log_var), out<T>(grad_z), n},
+                           threads);
 }
 
 template <typename T>
 void mixture_statistics(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr log_vars, int assignment,
-                        bool detach, Ptr row_weight, Ptr moments, Ptr log_evidence, Ptr workspace, Int n, Int k,
-                        Int d, int threads) {
+                        bool detach, Ptr row_weight, Ptr moments, Ptr log_evidence, Ptr workspace, Int n, Int k, Int d,
+                        int threads) {
   gmvae::mixture_statistics_cpu<T>(
       {in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, log_vars, k, d),
        static_cast<gmvae::Assignment>(assignment), detach, in<T>(row_weight), out<double>(moments),

@@ -20,10 +20,8 @@ bool can_run(Isa isa) {
     case Isa::kAvx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    case Isa::kAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case Isa::kBaseline:
-      return true;
+    case Isa::kAvx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case Isa::kBaseline: return true;
   }
   return false;
 #else
@@ -49,28 +47,32 @@ constexpr std::int64_t kSerialWork = 1 << 14;
 template <typename T>
 struct OwnedWorkspace {
   std::unique_ptr<T[]> memory;
+  std::unique_ptr<double[]> wide;
   Workspace<T> view;
 
-  OwnedWorkspace(std::int64_t n, const MixtureView<T>& m, int threads, std::int64_t per_thread) {
+  // wide_size: running moments of one thread, 0 for operations without them.
+  OwnedWorkspace(std::int64_t n, const MixtureView<T>& m, int threads, std::int64_t per_thread,
+                 std::int64_t wide_size) {
     const std::int64_t chunks = chunk_count(n);
     std::int64_t use = n * m.k * m.d < kSerialWork ? 1 : threads;
     if (use > chunks) use = chunks;
     if (use < 1) use = 1;
     memory.reset(new T[static_cast<std::size_t>(m.k * m.d + m.k + use * per_thread)]);
-    view = {memory.get(), memory.get() + m.k * m.d, memory.get() + m.k * m.d + m.k, per_thread,
-            static_cast<int>(use)};
+    if (wide_size > 0) wide.reset(new double[static_cast<std::size_t>(use * wide_size)]);
+    view = {memory.get(), memory.get() + m.k * m.d, memory.get() + m.k * m.d + m.k, per_thread, wide.get(),
+            wide_size,    static_cast<int>(use)};
   }
 };
 
 }  // namespace
 
 #if defined(GMVAE_X86)
-#define GMVAE_CALL(function, T, ...)                                 \
-  switch (active().load(std::memory_order_relaxed)) {                \
-    case Isa::kAvx512: return avx512::function<T>(__VA_ARGS__);      \
-    case Isa::kAvx2: return avx2::function<T>(__VA_ARGS__);          \
-    case Isa::kBaseline: break;                                      \
-  }                                                                  \
+#define GMVAE_CALL(function, T, ...)                            \
+  switch (active().load(std::memory_order_relaxed)) {           \
+    case Isa::kAvx512: return avx512::function<T>(__VA_ARGS__); \
+    case Isa::kAvx2: return avx2::function<T>(__VA_ARGS__);     \
+    case Isa::kBaseline: break;                                 \
+  }                                                             \
   return baseline::function<T>(__VA_ARGS__)
 #else
 #define GMVAE_CALL(function, T, ...) return baseline::function<T>(__VA_ARGS__)
@@ -83,16 +85,43 @@ std::int64_t scratch_per_thread(std::int64_t k, std::int64_t d) {
   GMVAE_CALL(scratch_elements, T, k, d);
 }
 
+// GMVAE_CALL returns, and wide_lanes takes no scalar type, so it has a switch of its own.
+std::int64_t lanes() {
+#if defined(GMVAE_X86)
+  switch (active().load(std::memory_order_relaxed)) {
+    case Isa::kAvx512: return avx512::wide_lanes();
+    case Isa::kAvx2: return avx2::wide_lanes();
+    case Isa::kBaseline: break;
+  }
+#endif
+  return baseline::wide_lanes();
+}
+
+template <class Args>
+std::int64_t running_moments(const Args&) {
+  return 0;
+}
+
+template <typename T>
+std::int64_t running_moments(const LogRespBackwardArgs<T>& a) {
+  return a.moments ? lanes() * moments_size(a.mixture.k, a.mixture.d) : 0;
+}
+
+template <typename T>
+std::int64_t running_moments(const MomentsArgs<T>& a) {
+  return lanes() * (moment_sets(a.assignment, a.detach) * moments_size(a.mixture.k, a.mixture.d) + 1);
+}
+
 }  // namespace
 
-#define GMVAE_LAUNCHER(name, Args)                                                                      \
-  template <typename T>                                                                                 \
-  void name##_cpu(const Args<T>& args, int threads) {                                                   \
-    const auto& m = args.mixture;                                                                       \
-    const OwnedWorkspace<T> workspace(args.n, m, threads, scratch_per_thread<T>(m.k, m.d));             \
-    GMVAE_CALL(name, T, args, workspace.view);                                                          \
-  }                                                                                                     \
-  template void name##_cpu<float>(const Args<float>&, int);                                             \
+#define GMVAE_LAUNCHER(name, Args)                                                                                 \
+  template <typename T>                                                                                            \
+  void name##_cpu(const Args<T>& args, int threads) {                                                              \
+    const auto& m = args.mixture;                                                                                  \
+    const OwnedWorkspace<T> workspace(args.n, m, threads, scratch_per_thread<T>(m.k, m.d), running_moments(args)); \
+    GMVAE_CALL(name, T, args, workspace.view);                                                                     \
+  }                                                                                                                \
+  template void name##_cpu<float>(const Args<float>&, int);                                                        \
   template void name##_cpu<double>(const Args<double>&, int);
 
 GMVAE_LAUNCHER(log_responsibilities, LogRespArgs)

@@ -7,29 +7,32 @@ namespace gmvae {
 
 template <typename T>
 struct Workspace {
-  T* inv_var;             // [k, d]
-  T* offset;              // [k]
-  T* scratch;             // [threads, scratch_stride]
+  T* inv_var;  // [k, d]
+  T* offset;   // [k]
+  T* scratch;  // [threads, scratch_stride]
   std::int64_t scratch_stride;
+  double* wide;  // [threads, wide_stride] running moments, or null
+  std::int64_t wide_stride;
   int threads;
 };
 
 }  // namespace gmvae
 
-#define GMVAE_DECLARE_KERNELS(isa)                                                                      \
-  namespace gmvae::isa {                                                                                \
-  template <typename T>                                                                                 \
-  std::int64_t scratch_elements(std::int64_t k, std::int64_t d);                                        \
-  template <typename T>                                                                                 \
-  void log_responsibilities(const LogRespArgs<T>&, const Workspace<T>&);                                \
-  template <typename T>                                                                                 \
-  void log_responsibilities_backward(const LogRespBackwardArgs<T>&, const Workspace<T>&);               \
-  template <typename T>                                                                                 \
-  void mixture_kl(const MixtureKlArgs<T>&, const Workspace<T>&);                                        \
-  template <typename T>                                                                                 \
-  void mixture_statistics(const MomentsArgs<T>&, const Workspace<T>&);                                  \
-  template <typename T>                                                                                 \
-  void vector_exp_log(const T* x, std::int64_t n, bool log, T* out); /* n: a multiple of 16 */          \
+#define GMVAE_DECLARE_KERNELS(isa)                                                             \
+  namespace gmvae::isa {                                                                       \
+  template <typename T>                                                                        \
+  std::int64_t scratch_elements(std::int64_t k, std::int64_t d);                               \
+  int wide_lanes(); /* float64 lanes of a running moment */                                    \
+  template <typename T>                                                                        \
+  void log_responsibilities(const LogRespArgs<T>&, const Workspace<T>&);                       \
+  template <typename T>                                                                        \
+  void log_responsibilities_backward(const LogRespBackwardArgs<T>&, const Workspace<T>&);      \
+  template <typename T>                                                                        \
+  void mixture_kl(const MixtureKlArgs<T>&, const Workspace<T>&);                               \
+  template <typename T>                                                                        \
+  void mixture_statistics(const MomentsArgs<T>&, const Workspace<T>&);                         \
+  template <typename T>                                                                        \
+  void vector_exp_log(const T* x, std::int64_t n, bool log, T* out); /* n: a multiple of 16 */ \
   }
 
 GMVAE_DECLARE_KERNELS(baseline)

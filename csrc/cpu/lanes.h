@@ -57,12 +57,30 @@ GMVAE_HD Vec<T> splat(T x) {
   return Vec<T>{} + x;
 }
 
-// Sum of the lanes, in float64, pairwise.
+// float64 lanes of one vector register: running sums of float or double vectors stay this wide until a chunk ends.
+typedef double Wide __attribute__((vector_size(kVectorBytes)));
+constexpr int kWideLanes = kVectorBytes / sizeof(double);
+
+GMVAE_HD Wide widen(Vec<double> v) { return v; }
+
+GMVAE_HD Wide widen(Vec<float> v) {
+  typedef float Half __attribute__((vector_size(kVectorBytes / 2)));
+  Half half[2];
+  std::memcpy(half, &v, sizeof(v));
+  return __builtin_convertvector(half[0], Wide) + __builtin_convertvector(half[1], Wide);
+}
+
+// wide[kWideLanes] += v, folded to float64 lanes.
 template <typename T>
-GMVAE_HD double lane_sum(Vec<T> v) {
-  double s[Lanes<T>::width];
-  for (int l = 0; l < Lanes<T>::width; ++l) s[l] = static_cast<double>(v[l]);
-  for (int half = Lanes<T>::width / 2; half > 0; half /= 2) {
+GMVAE_HD void add_lanes(double* wide, Vec<T> v) {
+  store(wide, load(wide) + widen(v));
+}
+
+// Sum of the float64 lanes, pairwise.
+GMVAE_HD double lane_sum(const double* wide) {
+  double s[kWideLanes];
+  std::memcpy(s, wide, sizeof(s));
+  for (int half = kWideLanes / 2; half > 0; half /= 2) {
     for (int l = 0; l < half; ++l) s[l] += s[l + half];
   }
   return s[0];

@@ -7,6 +7,8 @@ std::int64_t scratch_elements(std::int64_t k, std::int64_t d) {
   return scratch_size<T>(k, d);
 }
 
+int wide_lanes() { return kWideLanes; }
+
 template <typename T>
 void vector_exp_log(const T* x, std::int64_t n, bool log, T* out) {
   for (std::int64_t i = 0; i < n; i += Lanes<T>::width) {
@@ -19,8 +21,7 @@ template <typename T>
 void log_responsibilities(const LogRespArgs<T>& a, const Workspace<T>& w) {
   const Tables<T> t = make_tables(a.mixture, w);
   const std::int64_t d = t.d, k = t.k;
-  for_each_tile<T>(a.n, k, d, w, [&](const Scratch<T>& s, std::int64_t, std::int64_t first, std::int64_t rows,
-                                     std::int64_t stride) {
+  for_each_tile<T>(a.n, k, d, w, [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
     constexpr int W = Lanes<T>::width;
     load_tile(a.z + first * d, rows, d, stride, T(0), s.x);
     energies<T, false>(s.x, nullptr, t, stride, s.gamma);
@@ -42,35 +43,35 @@ template <typename T>
 void log_responsibilities_backward(const LogRespBackwardArgs<T>& a, const Workspace<T>& w) {
   const Tables<T> t = make_tables(a.mixture, w);
   const std::int64_t d = t.d, k = t.k, size = moments_size(k, d), chunks = chunk_count(a.n);
-  if (a.moments) {
-    for (std::int64_t i = 0; i < chunks * size; ++i) a.workspace[i] = 0;
-  }
-  for_each_tile<T>(a.n, k, d, w, [&](const Scratch<T>& s, std::int64_t chunk, std::int64_t first,
-                                     std::int64_t rows, std::int64_t stride) {
-    constexpr int W = Lanes<T>::width;
-    load_tile(a.z + first * d, rows, d, stride, T(0), s.x);
-    load_tile(a.log_resp + first * k, rows, k, stride, T(0), s.gamma);
-    load_tile(a.grad_resp + first * k, rows, k, stride, T(0), s.other);
-    load_tile(a.grad_prob + first, rows, 1, stride, T(0), s.row0);
-    // d logit_c = G_c + gamma_c (g - sum_c' G_c')
-    for (std::int64_t r = 0; r < stride; r += W) {
-      Vec<T> sum = -load(s.row0 + r);
-      for (std::int64_t c = 0; c < k; ++c) sum += load(s.other + c * stride + r);
-      for (std::int64_t c = 0; c < k; ++c) {
-        const std::int64_t i = c * stride + r;
-        store(s.gamma + i, load(s.other + i) - vector_exp<T>(load(s.gamma + i)) * sum);
-      }
-    }
-    if (a.moments) {
-      weight_rows<T>(nullptr, rows, k, stride, s.gamma);
-      add_moments<T, false>(s.x, nullptr, s.gamma, t, stride, a.workspace + chunk * size);
-    }
-    if (a.grad_z) {
-      pull_rows<T, false>(s.x, s.gamma, t, stride, s.out0, s.out0);
-      for (std::int64_t i = 0; i < d * stride; i += W) store(s.out0 + i, -load(s.out0 + i));
-      store_tile(s.out0, rows, d, stride, a.grad_z + first * d);
-    }
-  });
+  for_each_tile<T>(
+      a.n, k, d, w,
+      [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
+        constexpr int W = Lanes<T>::width;
+        load_tile(a.z + first * d, rows, d, stride, T(0), s.x);
+        load_tile(a.log_resp + first * k, rows, k, stride, T(0), s.gamma);
+        load_tile(a.grad_resp + first * k, rows, k, stride, T(0), s.other);
+        load_tile(a.grad_prob + first, rows, 1, stride, T(0), s.row0);
+        for (std::int64_t r = 0; r < stride; r += W) {
+          Vec<T> sum = -load(s.row0 + r);
+          for (std::int64_t c = 0; c < k; ++c) sum += load(s.other + c * stride + r);
+          for (std::int64_t c = 0; c < k; ++c) {
+            const std::int64_t i = c * stride + r;
+            store(s.gamma + i, math::logit_gradient(load(s.other + i), vector_exp<T>(load(s.gamma + i)), sum));
+          }
+        }
+        if (a.moments) {
+          weight_rows<T>(nullptr, rows, k, stride, s.gamma);
+          add_moments<T, false>(s.x, nullptr, s.gamma, t, stride, s.wide);
+        }
+        if (a.grad_z) {
+          pull_rows<T, false>(s.x, s.gamma, t, stride, s.out0, s.out0);
+          for (std::int64_t i = 0; i < d * stride; i += W) store(s.out0 + i, -load(s.out0 + i));
+          store_tile(s.out0, rows, d, stride, a.grad_z + first * d);
+        }
+      },
+      [&](const Scratch<T>& s, std::int64_t chunk) {
+        if (a.moments) fold_lanes(s.wide, size, a.workspace + chunk * size);
+      });
   if (a.moments) reduce_chunks(a.workspace, chunks, size, a.moments);
 }
 

@@ -43,31 +43,33 @@ template <typename T>
 void mixture_kl(const MixtureKlArgs<T>& a, const Workspace<T>& w) {
   const Tables<T> t = make_tables(a.mixture, w);
   const std::int64_t d = t.d;
-  for_each_tile<T>(a.n, t.k, d, w, [&](const Scratch<T>& s, std::int64_t, std::int64_t first, std::int64_t rows,
-                                       std::int64_t stride) {
-    constexpr int W = Lanes<T>::width;
-    load_tile(a.mean + first * d, rows, d, stride, T(0), s.x);
-    load_tile(a.log_var + first * d, rows, d, stride, T(0), s.log_var);
-    exp_columns(s.log_var, d * stride, s.s2);
-    entropy_rows(s.log_var, d, stride, s.row0);
-    if (a.assignment == Assignment::kExact) {
-      energies<T, true>(s.x, s.s2, t, stride, s.gamma);
-      softmax(t, stride, s.gamma, s.row1);
-      for (std::int64_t r = 0; r < stride; r += W) store(s.row0 + r, load(s.row0 + r) - load(s.row1 + r));
-    } else {
-      const T* point = s.x;
-      if (a.assignment == Assignment::kSampled) {
-        load_tile(a.z + first * d, rows, d, stride, T(0), s.z);
-        point = s.z;
-      }
-      energies<T, true>(s.x, s.s2, t, stride, s.other);
-      energies<T, false>(point, nullptr, t, stride, s.gamma);
-      assigned_rows(t, stride, s.gamma, s.other, s.out0, s.row1);
-      for (std::int64_t r = 0; r < stride; r += W) store(s.row0 + r, load(s.row0 + r) + load(s.row1 + r));
-    }
-    for (std::int64_t r = 0; r < rows; ++r) a.kl[first + r] = s.row0[r];
-    if (a.grad_mean) write_gradients(a, t, s, first, rows, stride);
-  });
+  for_each_tile<T>(a.n, t.k, d, w,
+                   [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
+                     constexpr int W = Lanes<T>::width;
+                     load_tile(a.mean + first * d, rows, d, stride, T(0), s.x);
+                     load_tile(a.log_var + first * d, rows, d, stride, T(0), s.log_var);
+                     exp_columns(s.log_var, d * stride, s.s2);
+                     entropy_rows(s.log_var, d, stride, s.row0);
+                     if (a.assignment == Assignment::kExact) {
+                       energies<T, true>(s.x, s.s2, t, stride, s.gamma);
+                       softmax(t, stride, s.gamma, s.row1);
+                       for (std::int64_t r = 0; r < stride; r += W)
+                         store(s.row0 + r, load(s.row0 + r) - load(s.row1 + r));
+                     } else {
+                       const T* point = s.x;
+                       if (a.assignment == Assignment::kSampled) {
+                         load_tile(a.z + first * d, rows, d, stride, T(0), s.z);
+                         point = s.z;
+                       }
+                       energies<T, true>(s.x, s.s2, t, stride, s.other);
+                       energies<T, false>(point, nullptr, t, stride, s.gamma);
+                       assigned_rows(t, stride, s.gamma, s.other, s.out0, s.row1);
+                       for (std::int64_t r = 0; r < stride; r += W)
+                         store(s.row0 + r, load(s.row0 + r) + load(s.row1 + r));
+                     }
+                     for (std::int64_t r = 0; r < rows; ++r) a.kl[first + r] = s.row0[r];
+                     if (a.grad_mean) write_gradients(a, t, s, first, rows, stride);
+                   });
 }
 
 template void mixture_kl<float>(const MixtureKlArgs<float>&, const Workspace<float>&);

@@ -1,67 +1,72 @@
 #include "rows.h"
 
 namespace gmvae::GMVAE_ISA {
+namespace {
+
+// Sum of a tile's rows' log evidence; row0 holds logsumexp_c(offset_c - energy_c / 2).
+template <typename T>
+double tile_evidence(const MomentsArgs<T>& a, const Scratch<T>& s, std::int64_t rows, std::int64_t stride) {
+  const std::int64_t d = a.mixture.d;
+  double sum = 0;
+  for (std::int64_t r = 0; r < rows; ++r) sum += static_cast<double>(s.row0[r]);
+  if (!a.log_var) return sum + static_cast<double>(rows) * math::log_normaliser(static_cast<double>(d));
+  double log_vars = 0;
+  for (std::int64_t j = 0; j < d; ++j) {
+    for (std::int64_t r = 0; r < rows; ++r) log_vars += static_cast<double>(s.log_var[j * stride + r]);
+  }
+  return sum - math::entropy_term(log_vars, static_cast<double>(rows * d));
+}
+
+}  // namespace
 
 template <typename T>
 void mixture_statistics(const MomentsArgs<T>& a, const Workspace<T>& w) {
   const Tables<T> t = make_tables(a.mixture, w);
   const std::int64_t d = t.d, chunks = chunk_count(a.n);
   const int sets = moment_sets(a.assignment, a.detach);
+  // Behind the moments stands the log evidence, one running sum more.
   const std::int64_t size = moments_size(t.k, d), stored = sets * size + 1;
-  for (std::int64_t i = 0; i < chunks * stored; ++i) a.workspace[i] = 0;
 
-  for_each_tile<T>(a.n, t.k, d, w, [&](const Scratch<T>& s, std::int64_t chunk, std::int64_t first,
-                                       std::int64_t rows, std::int64_t stride) {
-    double* const partial = a.workspace + chunk * stored;
-    const T* const scale = a.row_weight ? a.row_weight + first : nullptr;
-    load_tile(a.mean + first * d, rows, d, stride, T(0), s.x);
-    if (a.log_var) {
-      load_tile(a.log_var + first * d, rows, d, stride, T(0), s.log_var);
-      exp_columns(s.log_var, d * stride, s.s2);
-    }
-    if (a.assignment == Assignment::kExact) {
-      if (a.log_var) {
-        energies<T, true>(s.x, s.s2, t, stride, s.gamma);
-      } else {
-        energies<T, false>(s.x, nullptr, t, stride, s.gamma);
-      }
-      softmax(t, stride, s.gamma, s.row0);
-    } else {
-      const T* point = s.x;
-      if (a.assignment == Assignment::kSampled) {
-        load_tile(a.z + first * d, rows, d, stride, T(0), s.z);
-        point = s.z;
-      }
-      energies<T, true>(s.x, s.s2, t, stride, s.other);
-      energies<T, false>(point, nullptr, t, stride, s.gamma);
-      assigned_rows(t, stride, s.gamma, s.other, s.row0, s.row1);
-      if (sets == 2) {
-        weight_rows(scale, rows, t.k, stride, s.other);
-        add_moments<T, false>(point, nullptr, s.other, t, stride, partial + size);
-      }
-    }
-    weight_rows(scale, rows, t.k, stride, s.gamma);
-    if (a.log_var) {
-      add_moments<T, true>(s.x, s.s2, s.gamma, t, stride, partial);
-    } else {
-      add_moments<T, false>(s.x, nullptr, s.gamma, t, stride, partial);
-    }
-    if (a.log_evidence) {
-      double evidence = 0;
-      for (std::int64_t r = 0; r < rows; ++r) {
-        double sum = 0;
+  for_each_tile<T>(
+      a.n, t.k, d, w,
+      [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
+        const T* const scale = a.row_weight ? a.row_weight + first : nullptr;
+        load_tile(a.mean + first * d, rows, d, stride, T(0), s.x);
         if (a.log_var) {
-          for (std::int64_t j = 0; j < d; ++j) sum += static_cast<double>(s.log_var[j * stride + r]);
+          load_tile(a.log_var + first * d, rows, d, stride, T(0), s.log_var);
+          exp_columns(s.log_var, d * stride, s.s2);
         }
-        const double base = a.log_var ? -math::entropy_term(sum, static_cast<double>(d))
-                                      : math::log_normaliser(static_cast<double>(d));
-        evidence += static_cast<double>(s.row0[r]) + base;
-      }
-      partial[sets * size] += evidence;
-    }
-  });
+        if (a.assignment == Assignment::kExact) {
+          if (a.log_var) {
+            energies<T, true>(s.x, s.s2, t, stride, s.gamma);
+          } else {
+            energies<T, false>(s.x, nullptr, t, stride, s.gamma);
+          }
+          softmax(t, stride, s.gamma, s.row0);
+        } else {
+          const T* point = s.x;
+          if (a.assignment == Assignment::kSampled) {
+            load_tile(a.z + first * d, rows, d, stride, T(0), s.z);
+            point = s.z;
+          }
+          energies<T, true>(s.x, s.s2, t, stride, s.other);
+          energies<T, false>(point, nullptr, t, stride, s.gamma);
+          assigned_rows(t, stride, s.gamma, s.other, s.row0, s.row1);
+          if (sets == 2) {
+            weight_rows(scale, rows, t.k, stride, s.other);
+            add_moments<T, false>(point, nullptr, s.other, t, stride, s.wide + size * kWideLanes);
+          }
+        }
+        weight_rows(scale, rows, t.k, stride, s.gamma);
+        if (a.log_var) {
+          add_moments<T, true>(s.x, s.s2, s.gamma, t, stride, s.wide);
+        } else {
+          add_moments<T, false>(s.x, nullptr, s.gamma, t, stride, s.wide);
+        }
+        if (a.log_evidence) s.wide[sets * size * kWideLanes] += tile_evidence(a, s, rows, stride);
+      },
+      [&](const Scratch<T>& s, std::int64_t chunk) { fold_lanes(s.wide, stored, a.workspace + chunk * stored); });
 
-  // The log evidence lies behind each chunk's moments.
   for (std::int64_t i = 0; i < sets * size; ++i) a.moments[i] = 0;
   double evidence = 0;
   for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {

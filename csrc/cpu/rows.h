@@ -31,27 +31,42 @@ Tables<T> make_tables(const MixtureView<T>& m, const Workspace<T>& w) {
   for (std::int64_t c = 0; c < m.k; ++c) {
     double sum = 0;
     for (std::int64_t j = 0; j < m.d; ++j) sum += static_cast<double>(m.log_vars[c * m.d + j]);
-    w.offset[c] = static_cast<T>(static_cast<double>(m.log_weights[c]) - 0.5 * sum);
+    w.offset[c] = math::component_offset(m.log_weights[c], sum);
   }
   return {m.means, w.inv_var, w.offset, m.k, m.d};
 }
 
-// Calls body(scratch, chunk, first row, rows, stride) for every tile; a chunk stays on one thread.
-template <typename T, class Body>
-void for_each_tile(std::int64_t n, std::int64_t k, std::int64_t d, const Workspace<T>& w, const Body& body) {
+// Calls body(scratch, first row, rows, stride) for every tile and done(scratch, chunk) after a chunk's last tile;
+// a chunk stays on one thread. `wide` is zeroed at the start of each chunk.
+template <typename T, class Body, class Done>
+void for_each_tile(std::int64_t n, std::int64_t k, std::int64_t d, const Workspace<T>& w, const Body& body,
+                   const Done& done) {
   const std::int64_t per_chunk = chunk_rows(n), chunks = chunk_count(n), most = tile_stride<T>(k, d);
 #if defined(_OPENMP)
 #pragma omp parallel for schedule(static) num_threads(w.threads) if (w.threads > 1)
 #endif
   for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const Scratch<T> scratch = carve_scratch(w.scratch + thread_index() * w.scratch_stride, k, d);
+    Scratch<T> scratch = carve_scratch(w.scratch + thread_index() * w.scratch_stride, k, d);
+    scratch.wide = w.wide ? w.wide + thread_index() * w.wide_stride : nullptr;
+    if (scratch.wide) std::memset(scratch.wide, 0, sizeof(double) * w.wide_stride);
     const std::int64_t begin = chunk * per_chunk;
     const std::int64_t end = begin + per_chunk < n ? begin + per_chunk : n;
     for (std::int64_t first = begin; first < end; first += most) {
       const std::int64_t rows = end - first < most ? end - first : most;
-      body(scratch, chunk, first, rows, padded_rows<T>(rows));
+      body(scratch, first, rows, padded_rows<T>(rows));
     }
+    done(scratch, chunk);
   }
+}
+
+template <typename T, class Body>
+void for_each_tile(std::int64_t n, std::int64_t k, std::int64_t d, const Workspace<T>& w, const Body& body) {
+  for_each_tile(n, k, d, w, body, [](const Scratch<T>&, std::int64_t) {});
+}
+
+// Folds `count` running moments into partial[0..count).
+inline void fold_lanes(const double* wide, std::int64_t count, double* partial) {
+  for (std::int64_t i = 0; i < count; ++i) partial[i] = lane_sum(wide + i * kWideLanes);
 }
 
 // Adds the chunks' partial sums in order.
@@ -81,11 +96,10 @@ void weight_rows(const T* scale, std::int64_t rows, std::int64_t k, std::int64_t
 template <typename T>
 void assigned_rows(const Tables<T>& t, std::int64_t stride, T* gamma, T* kl_energy, T* lse, T* kl) {
   constexpr int W = Lanes<T>::width;
-  // log pi_c + KL_c + log N_c share offset_c and -energy/2: only half the difference of energies remains.
   for (std::int64_t c = 0; c < t.k; ++c) {
     for (std::int64_t r = 0; r < stride; r += W) {
       T* const p = kl_energy + c * stride + r;
-      store(p, T(0.5) * (load(p) - load(gamma + c * stride + r)));
+      store(p, math::density_gap(load(p), load(gamma + c * stride + r)));
     }
   }
   softmax(t, stride, gamma, lse);
@@ -94,7 +108,7 @@ void assigned_rows(const Tables<T>& t, std::int64_t stride, T* gamma, T* kl_ener
     for (std::int64_t c = 0; c < t.k; ++c) mean += load(gamma + c * stride + r) * load(kl_energy + c * stride + r);
     for (std::int64_t c = 0; c < t.k; ++c) {
       T* const p = kl_energy + c * stride + r;
-      store(p, load(gamma + c * stride + r) * (load(p) - mean));
+      store(p, math::responsibility_gradient(load(gamma + c * stride + r), load(p), mean));
     }
     store(kl + r, mean - load(lse + r));
   }

@@ -1,7 +1,7 @@
 #pragma once
-// exp and log of a vector of rows, branch-free. Maximum error 2 ulp over the normal range (tests/ops/test_vector_math.py);
-// exp gives exact 0 and inf outside the range, both keep NaN.
-// The series are the plain Taylor and atanh series, taken far enough that truncation is below rounding.
+// exp and log of a vector of rows, branch-free. Maximum error 2 ulp over the normal range
+// (tests/ops/test_vector_math.py); exp gives exact 0 and inf outside the range, both keep NaN. The series are the plain
+// Taylor and atanh series, taken far enough that truncation is below rounding.
 #include <limits>
 
 #include "lanes.h"
@@ -15,8 +15,8 @@ template <>
 struct MathConst<float> {
   static constexpr int mantissa_bits = 23;
   static constexpr int bias = 127;
-  static constexpr float exp_low = -104.0f;  // below: rounds to 0
-  static constexpr float exp_high = 89.0f;   // above: rounds to inf
+  static constexpr float exp_low = -104.0f;          // below: rounds to 0
+  static constexpr float exp_high = 89.0f;           // above: rounds to inf
   static constexpr float round_magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   static constexpr float ln2_hi = 0.693359375f;      // few bits: n * ln2_hi is exact
   static constexpr float ln2_lo = -2.12194440054690583e-4f;

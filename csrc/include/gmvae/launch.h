@@ -40,7 +40,7 @@ struct LogRespBackwardArgs {
   const T* grad_prob;  // [n] upstream gradient of log_prob
   T* grad_z;           // [n, d] or null
   double* moments;     // [k * (2 d + 1)] as in MomentsArgs, or null: gradient of the mixture not wanted
-  double* workspace;   // moments_workspace(n, k, d) values, or null with `moments`
+  double* workspace;   // moments_workspace(n, k, d) values (CUDA: moments_workspace_cuda), or null with `moments`
   std::int64_t n;
 };
 
@@ -75,7 +75,7 @@ struct MomentsArgs {
   const T* row_weight;   // [n], or null: 1
   double* moments;       // [sets * k * (2 d + 1)]
   double* log_evidence;  // [1] sum_i logsumexp_c(log pi_c - KL_c), for points sum_i log p(x_i); or null
-  double* workspace;     // moments_workspace(n, k, d) values
+  double* workspace;     // moments_workspace(n, k, d) values (CUDA: moments_workspace_cuda)
   std::int64_t n;
 };
 
@@ -122,6 +122,9 @@ template <typename T>
 void mixture_kl_cuda(const MixtureKlArgs<T>& args, void* stream);
 template <typename T>
 void mixture_statistics_cuda(const MomentsArgs<T>& args, void* stream);
+
+// float64 values of `workspace` that the CUDA kernels need in place of moments_workspace.
+std::int64_t moments_workspace_cuda(std::int64_t n, std::int64_t k, std::int64_t d);
 
 // Number of usable devices; 0 (never an error) when there is no driver or no GPU.
 int cuda_device_count(int* status, const char** message);

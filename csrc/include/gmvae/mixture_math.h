@@ -27,6 +27,12 @@ GMVAE_HD V energy_term(V x, S mu, S inv_var) {
   return diff * diff * inv_var;
 }
 
+// offset_c; the caller sums over the coordinates in float64.
+template <class S>
+GMVAE_HD S component_offset(S log_weight, double sum_log_var) {
+  return static_cast<S>(static_cast<double>(log_weight) - 0.5 * sum_log_var);
+}
+
 // Unnormalised log responsibility, up to a constant shared by all components of the row.
 template <class V, class S>
 GMVAE_HD V component_logit(S offset, V energy) {
@@ -43,6 +49,25 @@ GMVAE_HD V entropy_term(V sum_log_var, S d) {
 template <class S>
 GMVAE_HD S log_normaliser(S d) {
   return S(-0.5 * kLog2Pi) * d;
+}
+
+// log pi_c + KL_c + log N_c without the terms shared by all components: offset_c cancels, half the difference of
+// energies remains.
+template <class V>
+GMVAE_HD V density_gap(V kl_energy, V energy) {
+  return (kl_energy - energy) / 2;
+}
+
+// d KL_mix / d logit_c for responsibilities of a given point; mean_gap = sum_c gamma_c gap_c.
+template <class V>
+GMVAE_HD V responsibility_gradient(V gamma, V gap, V mean_gap) {
+  return gamma * (gap - mean_gap);
+}
+
+// Gradient with respect to logit_c of sum_c G_c log_resp_c + g log_prob; excess = sum_c G_c - g.
+template <class V>
+GMVAE_HD V logit_gradient(V grad_resp, V gamma, V excess) {
+  return grad_resp - gamma * excess;
 }
 
 // d KL_mix / d lv_j for one row: precision = sum_c gamma_c iv_cj.
