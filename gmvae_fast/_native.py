@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -100,11 +102,17 @@ def moments_workspace(like: torch.Tensor, n: int, k: int, d: int) -> int:
     return int(module.moments_workspace(n, k, d))
 
 
-def launch(name: str, like: torch.Tensor, *args: int | bool) -> None:
+def launch(name: str, like: torch.Tensor, *args: float) -> None:
     """Call native function ``name`` for the device and dtype of ``like``: threads or the current stream are added."""
     if like.device.type == "cpu":
-        getattr(cpu, f"{name}_{SUFFIX[like.dtype]}")(*args, torch.get_num_threads())
+        _cpu_function(name, like.dtype)(*args, torch.get_num_threads())
         return
     with torch.cuda.device(like.device):
         stream = torch.cuda.current_stream(like.device).cuda_stream
         getattr(cuda, f"{name}_{SUFFIX[like.dtype]}")(*args, stream)
+
+
+@functools.cache  # the look-up by name would cost as much as a small kernel
+def _cpu_function(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    function: Callable[..., None] = getattr(cpu, f"{name}_{SUFFIX[dtype]}")
+    return function

@@ -49,6 +49,13 @@ void vector_exp_log(Ptr x, Int n, bool log, Ptr result) {
   gmvae::vector_exp_log_cpu<T>(in<T>(x), n, log, out<T>(result));
 }
 
+template <typename T>
+void mixture_gradient(Ptr moments, int sets, double sign, Ptr log_vars, Ptr grad_log_weights, Ptr grad_means,
+                      Ptr grad_log_vars, Int k, Int d, int /*threads*/) {
+  gmvae::mixture_gradient_cpu<T>({in<double>(moments), sets, sign, in<T>(log_vars), out<T>(grad_log_weights),
+                                  out<T>(grad_means), out<T>(grad_log_vars), k, d});
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
@@ -63,4 +70,5 @@ PYBIND11_MODULE(_cpu, m) {
   GMVAE_DEF(m, log_responsibilities_backward);
   GMVAE_DEF(m, mixture_kl);
   GMVAE_DEF(m, mixture_statistics);
+  GMVAE_DEF(m, mixture_gradient);
 }

@@ -46,6 +46,14 @@ void mixture_statistics(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means
       stream_of(stream));
 }
 
+template <typename T>
+void mixture_gradient(Ptr moments, int sets, double sign, Ptr log_vars, Ptr grad_log_weights, Ptr grad_means,
+                      Ptr grad_log_vars, Int k, Int d, Ptr stream) {
+  gmvae::mixture_gradient_cuda<T>({in<double>(moments), sets, sign, in<T>(log_vars), out<T>(grad_log_weights),
+                                   out<T>(grad_means), out<T>(grad_log_vars), k, d},
+                                  reinterpret_cast<void*>(stream));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cuda, m) {
@@ -62,4 +70,5 @@ PYBIND11_MODULE(_cuda, m) {
   GMVAE_DEF(m, log_responsibilities_backward);
   GMVAE_DEF(m, mixture_kl);
   GMVAE_DEF(m, mixture_statistics);
+  GMVAE_DEF(m, mixture_gradient);
 }

@@ -48,8 +48,11 @@ template <typename T>
 inline std::int64_t tile_stride(std::int64_t k, std::int64_t d) {
   constexpr std::int64_t unit = 2 * Lanes<T>::width;
   constexpr std::int64_t budget = kTileBytes / static_cast<std::int64_t>(sizeof(T));
-  const std::int64_t fit = budget / (3 * d + k + 1) / unit * unit;
-  return fit < unit ? unit : (fit > 256 ? 256 : fit);
+  const std::int64_t fit = budget / (3 * d + k + 1) / unit;
+  // An odd number of vector pairs: columns a power of two apart would share a few sets of the first-level cache.
+  const std::int64_t odd = fit % 2 ? fit : fit - 1;
+  const std::int64_t most = 256 / unit - 1;
+  return unit * (odd < 1 ? 1 : (odd > most ? most : odd));
 }
 
 template <typename T>
@@ -97,6 +100,8 @@ inline void load_tile(const T* x, std::int64_t rows, std::int64_t d, std::int64_
     case 2: load_fixed<T, 2>(x, rows, stride, tile); break;
     case 3: load_fixed<T, 3>(x, rows, stride, tile); break;
     case 4: load_fixed<T, 4>(x, rows, stride, tile); break;
+    case 8: load_fixed<T, 8>(x, rows, stride, tile); break;
+    case 16: load_fixed<T, 16>(x, rows, stride, tile); break;
     default:
       for (std::int64_t r = 0; r < rows; ++r) {
         for (std::int64_t j = 0; j < d; ++j) tile[j * stride + r] = x[r * d + j];
@@ -117,6 +122,8 @@ inline void store_tile(const T* tile, std::int64_t rows, std::int64_t d, std::in
     case 2: store_fixed<T, 2>(tile, rows, stride, x); break;
     case 3: store_fixed<T, 3>(tile, rows, stride, x); break;
     case 4: store_fixed<T, 4>(tile, rows, stride, x); break;
+    case 8: store_fixed<T, 8>(tile, rows, stride, x); break;
+    case 16: store_fixed<T, 16>(tile, rows, stride, x); break;
     default:
       for (std::int64_t r = 0; r < rows; ++r) {
         for (std::int64_t j = 0; j < d; ++j) x[r * d + j] = tile[j * stride + r];

@@ -47,16 +47,16 @@ def _moments(like: Tensor, n: int, k: int, d: int, sets: int) -> tuple[Tensor, T
     return result, like.new_empty(_native.moments_workspace(like, n, k, d), dtype=torch.float64)
 
 
-def _split(moments: Tensor, k: int, d: int) -> tuple[Tensor, Tensor, Tensor]:
-    weight, first, second = moments.split((k, k * d, k * d), -1)
-    return weight, first.view(k, d), second.view(k, d)
-
-
-def _mixture_gradient(moments: Tensor, log_vars: Tensor, sign: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of sign * sum_i w_ic (log pi_c + log N_c) from the moments of w (formulas: mixture_math.h)."""
-    weight, first, second = _split(moments, *log_vars.shape)
-    precision = torch.exp(-log_vars.double())
-    return sign * weight, sign * first * precision, 0.5 * sign * (second * precision - weight[:, None])
+def _mixture_gradient(moments: Tensor, log_vars: Tensor, sign: float, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient of the mixture [K], [K, D], [K, D] from sign * (first set of moments) + (second set, if any)."""
+    k, d = log_vars.shape
+    gradient = like.new_empty(k), like.new_empty(k, d), like.new_empty(k, d)
+    log_vars = log_vars.contiguous()
+    pointers = [t.data_ptr() for t in gradient]
+    _native.launch(
+        "mixture_gradient", like, moments.data_ptr(), len(moments), sign, log_vars.data_ptr(), *pointers, k, d
+    )
+    return gradient
 
 
 # --- log_responsibilities ---------------------------------------------------------------------------------------
@@ -97,8 +97,7 @@ def _log_responsibilities_backward(
     _native.launch("log_responsibilities_backward", z, *pointers, *outputs, n, k, d)
     if moments is None:
         return grad_z, z.new_empty(0), z.new_empty(0, d), z.new_empty(0, d)
-    weight, first, second = (g.to(z.dtype) for g in _mixture_gradient(moments[0], log_vars, 1.0))
-    return grad_z, weight, first, second
+    return grad_z, *_mixture_gradient(moments, log_vars, 1.0, z)
 
 
 def _log_responsibilities_backward_fake(
@@ -212,11 +211,7 @@ def _mixture_kl_backward(
         *(_pointer(t) for t in arguments),
         *(assignment, detach, grad.data_ptr(), moments.data_ptr(), 0, workspace.data_ptr(), n, k, d),
     )
-    weight, first, second = _mixture_gradient(moments[0], log_vars, -1.0)
-    if sets == 2:  # also through the responsibilities
-        through = _mixture_gradient(moments[1], log_vars, 1.0)
-        weight, first, second = weight + through[0], first + through[1], second + through[2]
-    return weight.to(mean.dtype), first.to(mean.dtype), second.to(mean.dtype)
+    return _mixture_gradient(moments, log_vars, -1.0, mean)  # a second set: through the responsibilities
 
 
 def _mixture_kl_backward_fake(
@@ -332,7 +327,8 @@ def _mixture_statistics_fake(
 
 def split_moments(moments: Tensor, k: int, d: int) -> tuple[Tensor, Tensor, Tensor]:
     """weight [K], first [K, D], second [K, D] of one flat set of moments."""
-    return _split(moments, k, d)
+    weight, first, second = moments.split((k, k * d, k * d))
+    return weight, first.view(k, d), second.view(k, d)
 
 
 for _name, _kernel, _fake in (

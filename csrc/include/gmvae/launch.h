@@ -104,6 +104,20 @@ GMVAE_HD constexpr std::int64_t moments_workspace(std::int64_t n, std::int64_t k
   return chunk_count(n) * (2 * moments_size(k, d) + 1);
 }
 
+// Gradient of the mixture from moments: with w = sign * (first set) + (second set, if any),
+//   sum_i w_ic d (log pi_c + log N_c) / d (log pi_c, mu_cj, log var_cj).
+template <typename T>
+struct MixtureGradientArgs {
+  const double* moments;  // [sets * k * (2 d + 1)]
+  int sets;
+  double sign;
+  const T* log_vars;    // [k, d]
+  T* grad_log_weights;  // [k]
+  T* grad_means;        // [k, d]
+  T* grad_log_vars;     // [k, d]
+  std::int64_t k, d;
+};
+
 template <typename T>
 void log_responsibilities_cpu(const LogRespArgs<T>& args, int threads);
 template <typename T>
@@ -112,6 +126,8 @@ template <typename T>
 void mixture_kl_cpu(const MixtureKlArgs<T>& args, int threads);
 template <typename T>
 void mixture_statistics_cpu(const MomentsArgs<T>& args, int threads);
+template <typename T>
+void mixture_gradient_cpu(const MixtureGradientArgs<T>& args);
 
 // `stream` is a cudaStream_t carried as void* so that this header stays CUDA-free.
 template <typename T>
@@ -122,6 +138,8 @@ template <typename T>
 void mixture_kl_cuda(const MixtureKlArgs<T>& args, void* stream);
 template <typename T>
 void mixture_statistics_cuda(const MomentsArgs<T>& args, void* stream);
+template <typename T>
+void mixture_gradient_cuda(const MixtureGradientArgs<T>& args, void* stream);
 
 // float64 values of `workspace` that the CUDA kernels need in place of moments_workspace.
 std::int64_t moments_workspace_cuda(std::int64_t n, std::int64_t k, std::int64_t d);

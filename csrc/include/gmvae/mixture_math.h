@@ -8,6 +8,8 @@
 //   KL_c       = 1/2 [ sum_j log var_cj - sum_j lv_j - D + energy_c ]
 //   log pi_c + log N(z; mu_c, var_c) = offset_c - 1/2 energy_c - D/2 log 2 pi
 // Differences are (m - mu)^2, never an expanded product: the expansion loses digits at large offsets.
+#include <cstdint>
+
 #include "gmvae/host_device.h"
 
 namespace gmvae::math {
@@ -86,6 +88,20 @@ GMVAE_HD S grad_component_mean(S first, S inv_var) {
 template <class S>
 GMVAE_HD S grad_component_log_var(S weight, S second, S inv_var) {
   return (second * inv_var - weight) / 2;
+}
+
+// Both for entry (c, j) of the moments of `sets` weights (launch.h, MixtureGradientArgs), in float64.
+struct ComponentGradient {
+  double weight, mean, log_var;
+};
+
+GMVAE_HD ComponentGradient component_gradient(const double* moments, int sets, double sign, std::int64_t k,
+                                              std::int64_t d, std::int64_t c, std::int64_t j, double inv_var) {
+  const std::int64_t first = k + c * d + j, second = first + k * d, size = k * (2 * d + 1);
+  const double weight = sign * moments[c] + (sets == 2 ? moments[size + c] : 0);
+  const double f = sign * moments[first] + (sets == 2 ? moments[size + first] : 0);
+  const double q = sign * moments[second] + (sets == 2 ? moments[size + second] : 0);
+  return {weight, grad_component_mean(f, inv_var), grad_component_log_var(weight, q, inv_var)};
 }
 
 }  // namespace gmvae::math
