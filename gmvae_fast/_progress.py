@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from gmvae_fast.training import EpochRecord
+    from gmvae_fast.history import EpochRecord
 
 
 def _bar(console: Console) -> Progress:

@@ -104,7 +104,7 @@ def train(
     """Train a GM-VAE; an interrupted run continues from its checkpoint."""
     from gmvae_fast.data import open_snapshots
     from gmvae_fast.studies import ModelConfig, StudyFolder, train_seed
-    from gmvae_fast.training import TrainConfig
+    from gmvae_fast.train_config import TrainConfig
 
     train_seed(
         StudyFolder(out),

@@ -7,19 +7,21 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from gmvae_fast._batches import Batches
-from gmvae_fast._checks import check_damping, check_integer, check_real
+from gmvae_fast._checks import check_integer
 from gmvae_fast._progress import epoch_progress
-from gmvae_fast.mixture import GaussianMixture, MixtureParameters, MixturePriors, m_step
+from gmvae_fast._threads import threads_for
+from gmvae_fast.gaussian_mixture import GaussianMixture
+from gmvae_fast.history import EpochRecord, Event, History
+from gmvae_fast.mixture import MixtureParameters, m_step
 from gmvae_fast.model import GMVAE, ModelFileError, load_state, read_tensors, write_tensors
+from gmvae_fast.train_config import TrainConfig
 
-SCHEMES = ("block",)
 CHECKPOINT_FORMAT = "gmvae_fast.checkpoint"
 CHECKPOINT_VERSION = 1
 _DIAGNOSTICS = ("occupancy", "responsibility_entropy", "component_kl", "active_dimensions")
@@ -38,168 +40,6 @@ class TrainingDiverged(RuntimeError):
     def __init__(self, message: str, history: History | None = None) -> None:
         super().__init__(message)
         self.history = history
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train.
-
-    Attributes
-    ----------
-    scheme : {"block"}
-        Minibatch Adam on the networks with the mixture frozen, and a closed-form M-step over the whole data set every
-        ``m_step_every`` epochs and at the end.
-    epochs : int
-        All epochs, the warm-up included.
-    warmup_epochs : int, optional
-        Epochs as a plain VAE with prior N(0, I) before the mixture is fitted; default two fifths of ``epochs``.
-    batch_size : int
-    learning_rate : float
-        Of Adam at its highest: it rises over the first twentieth of the steps, then falls along a cosine to 1% of this.
-    beta : float
-        Weight of the KL part.
-    beta_warmup_epochs : int
-        Epochs over which beta rises linearly from 0.
-    assignment : {"exact", "sampled", "mean"}
-        Responsibilities in the loss, see `gmvae_fast.ops.mixture_kl`.
-    m_step_every : int
-        Epochs between M-steps.
-    damping : float in (0, 1]
-        Share of new statistics in an M-step.
-    n_init : int
-        EM restarts when the mixture is first fitted to the latents.
-    variance_floor : float
-        Smallest component variance, relative to the mean variance of the latents.
-    reseed_below : float
-        A component whose share of the data falls below this many hundredths (at most 99) of 1/K is moved to where the
-        data are described worst, unless no M-step follows; logged as an event. 0 switches it off.
-    priors : MixturePriors
-    gradient_clip : float, optional
-        Largest norm of the gradient.
-    validate_every : int
-        Epochs between evaluations of held-out data.
-    seed : int
-        Of batches and draws. On a CPU a run is repeatable bit for bit for a fixed number of threads; own modules that
-        draw by themselves (dropout) use torch's global generator, which `fit` neither seeds nor stores.
-    """
-
-    scheme: str = "block"
-    epochs: int = 200
-    warmup_epochs: int | None = None
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    beta: float = 1.0
-    beta_warmup_epochs: int = 0
-    assignment: str = "exact"
-    m_step_every: int = 1
-    damping: float = 1.0
-    n_init: int = 20
-    variance_floor: float = 1e-4
-    reseed_below: float = 5.0
-    priors: MixturePriors = field(default_factory=MixturePriors)
-    gradient_clip: float | None = None
-    validate_every: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}")
-        if self.assignment not in ("exact", "sampled", "mean"):
-            raise ValueError(f"assignment must be 'exact', 'sampled' or 'mean', got {self.assignment!r}")
-        for name in ("epochs", "batch_size", "m_step_every", "n_init", "validate_every"):
-            check_integer(name, getattr(self, name), 1)
-        check_integer("beta_warmup_epochs", self.beta_warmup_epochs, 0)
-        check_integer("seed", self.seed)
-        for name in ("learning_rate", "variance_floor"):
-            check_real(name, getattr(self, name), above=0)
-        for name in ("beta", "reseed_below"):
-            check_real(name, getattr(self, name), at_least=0)
-        if self.reseed_below > 99:
-            raise ValueError(f"reseed_below must be <= 99 hundredths of 1/K, got {self.reseed_below!r}")
-        check_damping(self.damping)
-        if not isinstance(self.priors, MixturePriors):
-            raise TypeError(f"priors must be MixturePriors, got {type(self.priors).__name__}")
-        if self.gradient_clip is not None:
-            check_real("gradient_clip", self.gradient_clip, above=0)
-        if self.warmup_epochs is not None and check_integer("warmup_epochs", self.warmup_epochs, 0) > self.epochs:
-            raise ValueError(f"warmup_epochs must be in 0..epochs = {self.epochs}, got {self.warmup_epochs!r}")
-
-    @property
-    def warmup(self) -> int:
-        """Number of warm-up epochs."""
-        return 2 * self.epochs // 5 if self.warmup_epochs is None else self.warmup_epochs
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """Diagnostics of one epoch: means over snapshots, in nats on normalised data; None where not evaluated.
-
-    Attributes
-    ----------
-    epoch : int
-        From 1.
-    phase : {"warmup", "block"}
-    loss, reconstruction, kl : float
-        Training negative ELBO (with beta) and its terms, averaged over the epoch's batches.
-    held_out_loss, held_out_error : float or None
-        The same loss on held-out data, and the relative L2 error of its fluctuation (`fluctuation_error`).
-    occupancy : tuple of K floats or None
-        Share of the responsibilities of each component.
-    responsibility_entropy : float or None
-        Mean entropy of the responsibilities, nats.
-    component_kl : tuple of K floats or None
-        Mean KL of a component's snapshots to it, weighted by responsibility.
-    active_dimensions : int or None
-        Latent coordinates whose posterior means vary by more than 1% of the mean posterior variance plus theirs.
-    seconds : float
-    """
-
-    epoch: int
-    phase: str
-    loss: float
-    reconstruction: float
-    kl: float
-    held_out_loss: float | None
-    held_out_error: float | None
-    occupancy: tuple[float, ...] | None
-    responsibility_entropy: float | None
-    component_kl: tuple[float, ...] | None
-    active_dimensions: int | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened after epoch ``epoch``'s descent: ``kind`` is "initialise", "reseed" or "diverged"."""
-
-    epoch: int
-    kind: str
-    message: str
-
-
-@dataclass(frozen=True)
-class History:
-    """What `fit` returns: one record an epoch, and the events."""
-
-    epochs: tuple[EpochRecord, ...]
-    events: tuple[Event, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists and dictionaries, ready for JSON."""
-        return {
-            "epochs": [dataclasses.asdict(e) for e in self.epochs],
-            "events": [dataclasses.asdict(e) for e in self.events],
-        }
-
-    @staticmethod
-    def from_dict(value: dict[str, Any]) -> History:
-        """Inverse of `to_dict`."""
-
-        def record(entry: dict[str, Any]) -> EpochRecord:  # JSON has no tuples
-            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-            return EpochRecord(**values)
-
-        return History(tuple(record(e) for e in value["epochs"]), tuple(Event(**e) for e in value["events"]))
 
 
 def fit(
@@ -263,7 +103,8 @@ def fit(
     try:
         with epoch_progress(run.config.epochs, run.epoch, len(run.source), enabled=progress) as show:
             while run.epoch < run.config.epochs:
-                record = run.one_epoch()
+                with threads_for(run.step_work):
+                    record = run.one_epoch()
                 due = run.epoch % checkpoint_every == 0 or run.epoch == run.config.epochs
                 if checkpoint is not None and due:
                     run.save(checkpoint)
@@ -298,6 +139,13 @@ class _Run:
         self.records: list[EpochRecord] = []
         self.events: list[Event] = []
         self.last_good = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @property
+    def step_work(self) -> float:
+        """Rough multiply-adds of one step's forward pass: dense layers by parameters, convolutions by grid points."""
+        parameters = sum(p.numel() for p in self.model.parameters())
+        batch = min(self.config.batch_size, len(self.source))
+        return float(batch * max(parameters, 64 * math.prod(self.model.input_shape)))
 
     # -- one epoch -------------------------------------------------------------------------------------------
 

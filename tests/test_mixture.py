@@ -5,15 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gmvae_fast as gf
-from gmvae_fast.mixture import (
-    MixtureParameters,
-    MixturePrior,
-    MixturePriors,
-    as_rows,
-    kmeans_plus_plus,
-    m_step,
-    sample_mixture,
-)
+from gmvae_fast.gaussian_mixture import as_rows, kmeans_plus_plus
+from gmvae_fast.mixture import MixtureParameters, MixturePrior, MixturePriors, m_step, sample_mixture
 
 sklearn_mixture = pytest.importorskip("sklearn.mixture")
 pytestmark = pytest.mark.usefixtures("one_thread")

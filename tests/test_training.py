@@ -15,9 +15,10 @@ from torch import nn
 import gmvae_fast as gf
 from gmvae_fast import _progress
 from gmvae_fast.data.snapshots import Snapshots
+from gmvae_fast.history import History
 from gmvae_fast.mixture import MixtureParameters, MixturePriors
 from gmvae_fast.model import ModelFileError, read_tensors, write_tensors
-from gmvae_fast.training import History, TrainingDiverged, _Run, fluctuation_error
+from gmvae_fast.training import TrainingDiverged, _Run, fluctuation_error
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -31,31 +31,10 @@ void mixture_statistics(const MomentsArgs<T>& a, const Workspace<T>& w) {
       a.n, t.k, d, w,
       [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
         const T* const scale = a.row_weight ? a.row_weight + first : nullptr;
-        load_tile(a.mean + first * d, rows, d, stride, T(0), s.x);
-        if (a.log_var) {
-          load_tile(a.log_var + first * d, rows, d, stride, T(0), s.log_var);
-          exp_columns(s.log_var, d * stride, s.s2);
-        }
-        if (a.assignment == Assignment::kExact) {
-          if (a.log_var) {
-            energies<T, true>(s.x, s.s2, t, stride, s.gamma);
-          } else {
-            energies<T, false>(s.x, nullptr, t, stride, s.gamma);
-          }
-          softmax(t, stride, s.gamma, s.row0);
-        } else {
-          const T* point = s.x;
-          if (a.assignment == Assignment::kSampled) {
-            load_tile(a.z + first * d, rows, d, stride, T(0), s.z);
-            point = s.z;
-          }
-          energies<T, true>(s.x, s.s2, t, stride, s.other);
-          energies<T, false>(point, nullptr, t, stride, s.gamma);
-          assigned_rows(t, stride, s.gamma, s.other, s.row0, s.row1);
-          if (sets == 2) {
-            weight_rows(scale, rows, t.k, stride, s.other);
-            add_moments<T, false>(point, nullptr, s.other, t, stride, s.wide + size * kWideLanes);
-          }
+        const T* const point = assign_tile(a, t, s, first, rows, stride);
+        if (sets == 2) {
+          weight_rows(scale, rows, t.k, stride, s.other);
+          add_moments<T, false>(point, nullptr, s.other, t, stride, s.wide + size * kWideLanes);
         }
         weight_rows(scale, rows, t.k, stride, s.gamma);
         if (a.log_var) {

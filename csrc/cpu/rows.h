@@ -114,4 +114,36 @@ void assigned_rows(const Tables<T>& t, std::int64_t stride, T* gamma, T* kl_ener
   }
 }
 
+// Loads a tile's rows and fills gamma with responsibilities and row0 with logsumexp_c(offset_c - energy_c / 2). For a
+// given assignment point also `other` and row1, as in assigned_rows. Returns the tile of the assignment's point.
+// Args has mean, log_var (null: points), z and assignment.
+template <typename T, class Args>
+const T* assign_tile(const Args& a, const Tables<T>& t, const Scratch<T>& s, std::int64_t first, std::int64_t rows,
+                     std::int64_t stride) {
+  const std::int64_t d = t.d;
+  load_tile(a.mean + first * d, rows, d, stride, T(0), s.x);
+  if (a.log_var) {
+    load_tile(a.log_var + first * d, rows, d, stride, T(0), s.log_var);
+    exp_columns(s.log_var, d * stride, s.s2);
+  }
+  T* const energy = a.assignment == Assignment::kExact ? s.gamma : s.other;
+  if (a.log_var) {
+    energies<T, true>(s.x, s.s2, t, stride, energy);
+  } else {
+    energies<T, false>(s.x, nullptr, t, stride, energy);
+  }
+  if (a.assignment == Assignment::kExact) {
+    softmax(t, stride, s.gamma, s.row0);
+    return s.x;
+  }
+  const T* point = s.x;
+  if (a.assignment == Assignment::kSampled) {
+    load_tile(a.z + first * d, rows, d, stride, T(0), s.z);
+    point = s.z;
+  }
+  energies<T, false>(point, nullptr, t, stride, s.gamma);
+  assigned_rows(t, stride, s.gamma, s.other, s.row0, s.row1);
+  return point;
+}
+
 }  // namespace gmvae::GMVAE_ISA

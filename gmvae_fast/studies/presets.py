@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gmvae_fast.studies.stages import ModelConfig
-from gmvae_fast.training import TrainConfig
+from gmvae_fast.train_config import TrainConfig
 
 
 @dataclass(frozen=True)

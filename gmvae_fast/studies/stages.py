@@ -17,7 +17,8 @@ from gmvae_fast.metrics import cluster_agreement
 from gmvae_fast.model import GMVAE, load
 from gmvae_fast.studies import provenance
 from gmvae_fast.studies.folder import StudyFolder
-from gmvae_fast.training import TrainConfig, fit, fluctuation_error
+from gmvae_fast.train_config import TrainConfig
+from gmvae_fast.training import fit, fluctuation_error
 
 N_RECONSTRUCTIONS = 6
 LOW_FREQUENCY_MODES = 20
