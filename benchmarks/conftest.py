@@ -8,22 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
 from gmvae_fast._io import write_json
 from gmvae_fast.studies import provenance
 
 RESULTS = Path(__file__).parent / "results"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _threads():
-    """Every contender runs with as many threads as there are cores."""
-    torch.manual_seed(0)
-
-
-def pytest_benchmark_generate_json(config, benchmarks, include_data, machine_info, commit_info):
-    return None
 
 
 @pytest.hookimpl(trylast=True)

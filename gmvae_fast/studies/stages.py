@@ -189,10 +189,7 @@ def score_seed(folder: StudyFolder, snapshots: Snapshots, seed: int, *, n_neighb
     rows = [
         {
             "signal": signal,
-            **{
-                k: getattr(s, k)
-                for k in ("score", "dirichlet", "z_score", "p_value", "log10_p", "z_normal", "p_normal")
-            },
+            **{k: getattr(s, k) for k in SCORE_NUMBERS},
             "low_frequency_energy": s.low_frequency_energy(modes),
         }
         for signal, s in result.items()
@@ -201,7 +198,7 @@ def score_seed(folder: StudyFolder, snapshots: Snapshots, seed: int, *, n_neighb
     sweep = [
         {"n_neighbors": k, "n_components": r.n_components, "scores": {n: s.score for n, s in r.items()}}
         for k in sweep_sizes
-        for r in [spectral.smoothness(latents["mean"], signals, n_neighbors=k)]
+        for r in [result if k == n_neighbors else spectral.smoothness(latents["mean"], signals, n_neighbors=k)]
     ]
     folder.write_json(
         f"{name}/scores.json",
