@@ -8,12 +8,20 @@ from torch import Tensor
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-def check_mixture_call(rows: dict[str, Tensor], log_weights: Tensor, means: Tensor, log_vars: Tensor) -> None:
-    """Check [N, D] row arguments against a mixture of [K], [K, D], [K, D]; one dtype and device throughout."""
-    name, first = next(iter(rows.items()))
-    if _fits(rows, log_weights, means, log_vars):
+def check_mixture_call(
+    rows: dict[str, Tensor], log_weights: Tensor, means: Tensor, log_vars: Tensor | None, cholesky: Tensor | None
+) -> None:
+    """Check [N, D] row arguments against a mixture of [K], [K, D] and covariances; one dtype and device throughout."""
+    if _fits(rows, log_weights, means, log_vars, cholesky):
         return
-    for key, value in (*rows.items(), ("log_weights", log_weights), ("means", means), ("log_vars", log_vars)):
+    name, first = next(iter(rows.items()))
+    if (log_vars is None) == (cholesky is None):
+        given = "neither" if log_vars is None else "both"
+        raise ValueError(
+            f"exactly one of log_vars (diagonal) and cholesky (dense covariances) must be given, got {given}"
+        )
+    covariance = {"log_vars": log_vars} if cholesky is None else {"cholesky": cholesky}
+    for key, value in {**rows, "log_weights": log_weights, "means": means, **covariance}.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{key} must be a torch.Tensor, got {type(value).__name__}")
         if value.dtype != first.dtype or value.device != first.device:
@@ -34,22 +42,38 @@ def check_mixture_call(rows: dict[str, Tensor], log_weights: Tensor, means: Tens
             f"means must have shape [K, {first.shape[1]}] with K >= 1 ({name} has D = {first.shape[1]}), "
             f"got {tuple(means.shape)}"
         )
-    if log_vars.shape != means.shape:
-        raise ValueError(f"log_vars must have the shape of means {tuple(means.shape)}, got {tuple(log_vars.shape)}")
+    k, d = means.shape
+    if log_vars is not None and log_vars.shape not in ((k, d), (k,)):
+        raise ValueError(
+            f"log_vars must have the shape of means {(k, d)}, or [K] = {(k,)} for spherical covariances, "
+            f"got {tuple(log_vars.shape)}"
+        )
+    if cholesky is not None and cholesky.shape not in ((k, d, d), (d, d)):
+        raise ValueError(
+            f"cholesky must have shape [K, D, D] = {(k, d, d)}, or [D, D] = {(d, d)} for a covariance shared by all "
+            f"components, got {tuple(cholesky.shape)}"
+        )
     if log_weights.shape != means.shape[:1]:
-        raise ValueError(f"log_weights must have shape [{means.shape[0]}], got {tuple(log_weights.shape)}")
+        raise ValueError(f"log_weights must have shape [{k}], got {tuple(log_weights.shape)}")
 
 
-def _fits(rows: dict[str, Tensor], log_weights: Tensor, means: Tensor, log_vars: Tensor) -> bool:
+def _fits(
+    rows: dict[str, Tensor], log_weights: Tensor, means: Tensor, log_vars: Tensor | None, cholesky: Tensor | None
+) -> bool:
     """The whole check without a message: small calls spend more time in checks than in the kernel."""
+    covariance = log_vars if cholesky is None else cholesky
     try:
-        tensors = (*rows.values(), log_weights, means, log_vars)
-        dtype, device, (n, d), k = tensors[0].dtype, tensors[0].device, tensors[0].shape, means.shape[0]
+        tensors = (*rows.values(), log_weights, means, covariance)
+        dtype, device, (n, d), (k, _) = tensors[0].dtype, tensors[0].device, tensors[0].shape, means.shape
+        shape = covariance.shape  # type: ignore[union-attr]
     except (AttributeError, IndexError, ValueError):
         return False
-    shapes = (*((n, d) for _ in rows), (k,), (k, d), (k, d))
+    fitting = ((k, d), (k,)) if cholesky is None else ((k, d, d), (d, d))
+    shapes = (*((n, d) for _ in rows), (k,), (k, d), shape)
     return (
-        dtype in FLOATING
+        shape in fitting
+        and (log_vars is None) != (cholesky is None)
+        and dtype in FLOATING
         and d > 0
         and k > 0
         and all(

@@ -325,7 +325,7 @@ def _mixture_statistics_fake(
     return mean.new_empty(k * (2 * d + 1), dtype=torch.float64), mean.new_empty((), dtype=torch.float64)
 
 
-def split_moments(moments: Tensor, k: int, d: int) -> tuple[Tensor, Tensor, Tensor]:
+def split_moments(moments: Tensor, k: int, d: int, dense: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """weight [K], first [K, D], second [K, D] of one flat set of moments."""
     weight, first, second = moments.split((k, k * d, k * d))
     return weight, first.view(k, d), second.view(k, d)
