@@ -7,7 +7,7 @@ BUILD_INPUTS := pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell f
 # Idle OpenMP threads sleep instead of spinning: on shared cores spinning makes small steps many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test setup lint format typecheck bench validate clean
+.PHONY: demo test setup lint format typecheck bench sanitize validate clean
 
 demo: setup  ## simulate, train on three seeds, score, report: demo/channel/report.html
 	$(BIN)/gmvae-fast demo
@@ -43,6 +43,13 @@ typecheck: $(VENV)/.dev
 
 bench: setup  ## ratios against the alternatives; answers are checked before timing
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only -q -p no:cacheprovider
+
+# The sanitizer's runtime must come first in the process; torch and Python are not instrumented and leak by design.
+sanitize: setup  ## operator tests on a CPU module built with AddressSanitizer and UBSan
+	GMVAE_BUILD_DIR=build/sanitize GMVAE_CUDA=OFF CMAKE_ARGS=-DGMVAE_SANITIZE=ON \
+	  $(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/sanitized .
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized \
+	  $(BIN)/python -P -m pytest -q tests/ops --deselect tests/ops/test_cuda_math.py
 
 validate: setup  ## the flow solver against the literature
 	$(BIN)/gmvae-fast validate wake

@@ -53,7 +53,7 @@ struct OwnedWorkspace {
   // wide_size: running moments of one thread, 0 for operations without them.
   OwnedWorkspace(std::int64_t n, const MixtureView<T>& m, int threads, std::int64_t per_thread,
                  std::int64_t wide_size) {
-    const std::int64_t chunks = chunk_count(n);
+    const std::int64_t chunks = chunk_count(n, wide_size > 0 ? moments_size(m.k, m.d, m.covariance) : 0);
     std::int64_t use = n * m.k * m.d < kSerialWork ? 1 : threads;
     if (use > chunks) use = chunks;
     if (use < 1) use = 1;
@@ -104,12 +104,13 @@ std::int64_t running_moments(const Args&) {
 
 template <typename T>
 std::int64_t running_moments(const LogRespBackwardArgs<T>& a) {
-  return a.moments ? lanes() * moments_size(a.mixture.k, a.mixture.d) : 0;
+  return a.moments ? lanes() * moments_size(a.mixture.k, a.mixture.d, a.mixture.covariance) : 0;
 }
 
 template <typename T>
 std::int64_t running_moments(const MomentsArgs<T>& a) {
-  return lanes() * (moment_sets(a.assignment, a.detach) * moments_size(a.mixture.k, a.mixture.d) + 1);
+  return lanes() *
+         (moment_sets(a.assignment, a.detach) * moments_size(a.mixture.k, a.mixture.d, a.mixture.covariance) + 1);
 }
 
 }  // namespace

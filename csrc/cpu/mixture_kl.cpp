@@ -18,19 +18,19 @@ void write_kl(const MixtureKlArgs<T>& a, const Scratch<T>& s, std::int64_t first
   for (std::int64_t r = 0; r < rows; ++r) a.kl[first + r] = s.row0[r];
 }
 
-template <typename T>
-void write_gradients(const MixtureKlArgs<T>& a, const Tables<T>& t, const Scratch<T>& s, const T* point,
+template <typename T, class TablesOfT>
+void write_gradients(const MixtureKlArgs<T>& a, const TablesOfT& t, const Scratch<T>& s, const T* point,
                      std::int64_t first, std::int64_t rows, std::int64_t stride) {
   constexpr int W = Lanes<T>::width;
   const std::int64_t d = t.d;
-  pull_rows<T, true>(s.x, s.gamma, t, stride, s.out0, s.out1);
+  pull_rows<T, true>(s, s.x, s.gamma, t, stride, s.out0, s.out1);
   for (std::int64_t i = 0; i < d * stride; i += W) {
     store(s.out1 + i, math::grad_log_var(load(s.s2 + i), load(s.out1 + i)));
   }
   store_tile(s.out1, rows, d, stride, a.grad_log_var + first * d);
   if (a.assignment != Assignment::kExact && !a.detach) {
     // The logit of component c falls by (z - mu) iv per unit of z.
-    pull_rows<T, false>(point, s.other, t, stride, s.out1, s.out1);
+    pull_rows<T, false>(s, point, s.other, t, stride, s.out1, s.out1);
     if (a.assignment == Assignment::kMean) {
       for (std::int64_t i = 0; i < d * stride; i += W) store(s.out0 + i, load(s.out0 + i) - load(s.out1 + i));
     } else {
@@ -45,13 +45,14 @@ void write_gradients(const MixtureKlArgs<T>& a, const Tables<T>& t, const Scratc
 
 template <typename T>
 void mixture_kl(const MixtureKlArgs<T>& a, const Workspace<T>& w) {
-  const Tables<T> t = make_tables(a.mixture, w);
-  for_each_tile<T>(a.n, t.k, t.d, w,
-                   [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
-                     const T* const point = assign_tile(a, t, s, first, rows, stride);
-                     write_kl(a, s, first, rows, stride);
-                     if (a.grad_mean) write_gradients(a, t, s, point, first, rows, stride);
-                   });
+  with_tables(a.mixture, w, [&](const auto& t) {
+    for_each_tile<T>(a.n, t.k, t.d, w,
+                     [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
+                       const T* const point = assign_tile(a, t, s, first, rows, stride);
+                       write_kl(a, s, first, rows, stride);
+                       if (a.grad_mean) write_gradients(a, t, s, point, first, rows, stride);
+                     });
+  });
 }
 
 template void mixture_kl<float>(const MixtureKlArgs<float>&, const Workspace<float>&);

@@ -17,30 +17,26 @@ double tile_evidence(const MomentsArgs<T>& a, const Scratch<T>& s, std::int64_t 
   return sum - math::entropy_term(log_vars, static_cast<double>(rows * d));
 }
 
-}  // namespace
-
-template <typename T>
-void mixture_statistics(const MomentsArgs<T>& a, const Workspace<T>& w) {
-  const Tables<T> t = make_tables(a.mixture, w);
-  const std::int64_t d = t.d, chunks = chunk_count(a.n);
+template <typename T, class TablesOfT>
+void sum_moments(const MomentsArgs<T>& a, const TablesOfT& t, const Workspace<T>& w) {
+  const std::int64_t size = moments_size(t.k, t.d, a.mixture.covariance), chunks = chunk_count(a.n, size);
   const int sets = moment_sets(a.assignment, a.detach);
-  // Behind the moments stands the log evidence, one running sum more.
-  const std::int64_t size = moments_size(t.k, d), stored = sets * size + 1;
+  const std::int64_t stored = sets * size + 1;  // behind the moments stands the log evidence
 
   for_each_tile<T>(
-      a.n, t.k, d, w,
+      a.n, t.k, t.d, size, w,
       [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
         const T* const scale = a.row_weight ? a.row_weight + first : nullptr;
         const T* const point = assign_tile(a, t, s, first, rows, stride);
         if (sets == 2) {
           weight_rows(scale, rows, t.k, stride, s.other);
-          add_moments<T, false>(point, nullptr, s.other, t, stride, s.wide + size * kWideLanes);
+          add_moments<T, false>(s, point, nullptr, s.other, t, stride, s.wide + size * kWideLanes);
         }
         weight_rows(scale, rows, t.k, stride, s.gamma);
         if (a.log_var) {
-          add_moments<T, true>(s.x, s.s2, s.gamma, t, stride, s.wide);
+          add_moments<T, true>(s, s.x, s.s2, s.gamma, t, stride, s.wide);
         } else {
-          add_moments<T, false>(s.x, nullptr, s.gamma, t, stride, s.wide);
+          add_moments<T, false>(s, s.x, nullptr, s.gamma, t, stride, s.wide);
         }
         if (a.log_evidence) s.wide[sets * size * kWideLanes] += tile_evidence(a, s, rows, stride);
       },
@@ -54,6 +50,13 @@ void mixture_statistics(const MomentsArgs<T>& a, const Workspace<T>& w) {
     evidence += partial[sets * size];
   }
   if (a.log_evidence) *a.log_evidence = evidence;
+}
+
+}  // namespace
+
+template <typename T>
+void mixture_statistics(const MomentsArgs<T>& a, const Workspace<T>& w) {
+  with_tables(a.mixture, w, [&](const auto& t) { sum_moments(a, t, w); });
 }
 
 template void mixture_statistics<float>(const MomentsArgs<float>&, const Workspace<float>&);

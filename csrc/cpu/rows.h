@@ -3,8 +3,10 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
+#include <cmath>
+
+#include "dense.h"
 #include "kernels.h"
-#include "tile.h"
 
 namespace gmvae::GMVAE_ISA {
 
@@ -17,7 +19,26 @@ inline int thread_index() {
 }
 
 template <typename T>
-Tables<T> make_tables(const MixtureView<T>& m, const Workspace<T>& w) {
+DenseTables<T> make_dense_tables(const MixtureView<T>& m, const Workspace<T>& w) {
+  DenseTables<T> t{
+      {m.means, w.inv_var, w.offset, m.k, m.d}, m.whitening, m.covariance == Covariance::kFull ? m.d * m.d : 0};
+  for (std::int64_t c = 0; c < m.k; ++c) {
+    const T* const factor = t.factor(c);
+    double log_diagonal = 0;
+    for (std::int64_t j = 0; j < m.d; ++j) {
+      double precision = 0;
+      for (std::int64_t i = j; i < m.d; ++i)
+        precision += static_cast<double>(factor[i * m.d + j]) * factor[i * m.d + j];
+      w.inv_var[c * m.d + j] = static_cast<T>(precision);
+      log_diagonal += std::log(static_cast<double>(factor[j * m.d + j]));
+    }
+    w.offset[c] = math::component_offset(m.log_weights[c], -2 * log_diagonal);
+  }
+  return t;
+}
+
+template <typename T>
+Tables<T> make_diagonal_tables(const MixtureView<T>& m, const Workspace<T>& w) {
   constexpr int W = Lanes<T>::width;
   const std::int64_t size = m.k * m.d;
   std::int64_t i = 0;
@@ -36,12 +57,23 @@ Tables<T> make_tables(const MixtureView<T>& m, const Workspace<T>& w) {
   return {m.means, w.inv_var, w.offset, m.k, m.d};
 }
 
+// Calls run(tables) with the tables that fit the mixture's covariances.
+template <typename T, class Run>
+void with_tables(const MixtureView<T>& m, const Workspace<T>& w, const Run& run) {
+  if (m.covariance == Covariance::kDiagonal) {
+    run(make_diagonal_tables(m, w));
+  } else {
+    run(make_dense_tables(m, w));
+  }
+}
+
 // Calls body(scratch, first row, rows, stride) for every tile and done(scratch, chunk) after a chunk's last tile;
-// a chunk stays on one thread. `wide` is zeroed at the start of each chunk.
+// a chunk stays on one thread. `sums`: values that a chunk adds up (launch.h). `wide` is zeroed at the start of each
+// chunk.
 template <typename T, class Body, class Done>
-void for_each_tile(std::int64_t n, std::int64_t k, std::int64_t d, const Workspace<T>& w, const Body& body,
-                   const Done& done) {
-  const std::int64_t per_chunk = chunk_rows(n), chunks = chunk_count(n), most = tile_stride<T>(k, d);
+void for_each_tile(std::int64_t n, std::int64_t k, std::int64_t d, std::int64_t sums, const Workspace<T>& w,
+                   const Body& body, const Done& done) {
+  const std::int64_t per_chunk = chunk_rows(n, sums), chunks = chunk_count(n, sums), most = tile_stride<T>(k, d);
 #if defined(_OPENMP)
 #pragma omp parallel for schedule(static) num_threads(w.threads) if (w.threads > 1)
 #endif
@@ -61,7 +93,7 @@ void for_each_tile(std::int64_t n, std::int64_t k, std::int64_t d, const Workspa
 
 template <typename T, class Body>
 void for_each_tile(std::int64_t n, std::int64_t k, std::int64_t d, const Workspace<T>& w, const Body& body) {
-  for_each_tile(n, k, d, w, body, [](const Scratch<T>&, std::int64_t) {});
+  for_each_tile(n, k, d, 0, w, body, [](const Scratch<T>&, std::int64_t) {});
 }
 
 // Folds `count` running moments into partial[0..count).
@@ -117,8 +149,8 @@ void assigned_rows(const Tables<T>& t, std::int64_t stride, T* gamma, T* kl_ener
 // Loads a tile's rows and fills gamma with responsibilities and row0 with logsumexp_c(offset_c - energy_c / 2). For a
 // given assignment point also `other` and row1, as in assigned_rows. Returns the tile of the assignment's point.
 // Args has mean, log_var (null: points), z and assignment.
-template <typename T, class Args>
-const T* assign_tile(const Args& a, const Tables<T>& t, const Scratch<T>& s, std::int64_t first, std::int64_t rows,
+template <typename T, class Args, class TablesOfT>
+const T* assign_tile(const Args& a, const TablesOfT& t, const Scratch<T>& s, std::int64_t first, std::int64_t rows,
                      std::int64_t stride) {
   const std::int64_t d = t.d;
   load_tile(a.mean + first * d, rows, d, stride, T(0), s.x);
@@ -128,9 +160,9 @@ const T* assign_tile(const Args& a, const Tables<T>& t, const Scratch<T>& s, std
   }
   T* const energy = a.assignment == Assignment::kExact ? s.gamma : s.other;
   if (a.log_var) {
-    energies<T, true>(s.x, s.s2, t, stride, energy);
+    energies<T, true>(s, s.x, s.s2, t, stride, energy);
   } else {
-    energies<T, false>(s.x, nullptr, t, stride, energy);
+    energies<T, false>(s, s.x, nullptr, t, stride, energy);
   }
   if (a.assignment == Assignment::kExact) {
     softmax(t, stride, s.gamma, s.row0);
@@ -141,7 +173,7 @@ const T* assign_tile(const Args& a, const Tables<T>& t, const Scratch<T>& s, std
     load_tile(a.z + first * d, rows, d, stride, T(0), s.z);
     point = s.z;
   }
-  energies<T, false>(point, nullptr, t, stride, s.gamma);
+  energies<T, false>(s, point, nullptr, t, stride, s.gamma);
   assigned_rows(t, stride, s.gamma, s.other, s.row0, s.row1);
   return point;
 }

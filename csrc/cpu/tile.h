@@ -28,6 +28,8 @@ struct Scratch {
   T* other;      // [k][stride]
   T* row0;       // [stride]
   T* row1;       // [stride]
+  T* diff;       // [d][2 width], dense covariances only
+  T* white;      // [d][2 width]
   double* wide;  // running moments, [sets][moments_size][kWideLanes], where the operation wants them
 };
 
@@ -57,7 +59,8 @@ inline std::int64_t tile_stride(std::int64_t k, std::int64_t d) {
 
 template <typename T>
 inline std::int64_t scratch_size(std::int64_t k, std::int64_t d) {
-  return (6 * d + 2 * k + 2) * tile_stride<T>(k, d) + kVectorBytes / static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t width = Lanes<T>::width;
+  return (6 * d + 2 * k + 2) * tile_stride<T>(k, d) + 4 * d * width + width;  // the last for alignment
 }
 
 template <typename T>
@@ -75,6 +78,8 @@ inline Scratch<T> carve_scratch(T* base, std::int64_t k, std::int64_t d) {
   w.other = w.gamma + k * s;
   w.row0 = w.other + k * s;
   w.row1 = w.row0 + s;
+  w.diff = w.row1 + s;
+  w.white = w.diff + 2 * d * Lanes<T>::width;
   return w;
 }
 
@@ -160,7 +165,7 @@ GMVAE_HD void energy_block(const T* x, const T* s2, const T* mu, const T* inv_va
 
 // energy [k][stride] of every component; s2 may be null (points).
 template <typename T, bool kVariance>
-inline void energies(const T* x, const T* s2, const Tables<T>& t, std::int64_t stride, T* energy) {
+inline void energies(const Scratch<T>&, const T* x, const T* s2, const Tables<T>& t, std::int64_t stride, T* energy) {
   for (std::int64_t r = 0; r < stride; r += 2 * Lanes<T>::width) {
     std::int64_t c = 0;
     for (; c + 4 <= t.k; c += 4) {
@@ -232,7 +237,8 @@ GMVAE_HD void pull_block(const T* x, const T* w, const T* mu, const T* inv_var, 
 
 // pull_j = sum_c w_c (x_j - mu_cj) iv_cj and, if asked, precision_j = sum_c w_c iv_cj, for every row.
 template <typename T, bool kPrecision>
-inline void pull_rows(const T* x, const T* w, const Tables<T>& t, std::int64_t stride, T* pull, T* precision) {
+inline void pull_rows(const Scratch<T>&, const T* x, const T* w, const Tables<T>& t, std::int64_t stride, T* pull,
+                      T* precision) {
   for (std::int64_t r = 0; r < stride; r += Lanes<T>::width) {
     std::int64_t j = 0;
     for (; j + 4 <= t.d; j += 4) {
@@ -293,7 +299,8 @@ inline void moment_rows(const T* x, const T* s2, const T* w, const T* mu, std::i
 // Adds the tile's moments of w about mu to weight [k], first [k, d], second [k, d], each kWideLanes wide.
 // Padding rows must have w = 0. A tile's sums run in T over at most tile_stride / width terms, the rest in float64.
 template <typename T, bool kVariance>
-inline void add_moments(const T* x, const T* s2, const T* w, const Tables<T>& t, std::int64_t stride, double* wide) {
+inline void add_moments(const Scratch<T>&, const T* x, const T* s2, const T* w, const Tables<T>& t, std::int64_t stride,
+                        double* wide) {
   double* const first = wide + t.k * kWideLanes;
   double* const second = first + t.k * t.d * kWideLanes;
   for (std::int64_t c = 0; c < t.k; ++c) {
