@@ -6,13 +6,26 @@ The baseline that counts is the expanded GEMM form: (s2 + m^2) iv' - 2 m (mu iv)
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 LOG_2PI = math.log(2 * math.pi)
+
+
+@functools.cache
+def compiled(form: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.compile of the whole ``form``: what it cannot take as a whole fails instead of being timed as eager code.
+
+    Not made at import: that alone costs seconds, also in processes that measure something else.
+    """
+    result: Callable[..., Any] = torch.compile(form, fullgraph=True, dynamic=False)
+    return result
 
 
 def gemm_energies(squares: Tensor, points: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 import gmvae_fast as gf
 import others
 from accuracy import SAMPLE, check, largest_error
-from forms import draw, gemm_form, monte_carlo_kl
+from forms import compiled, draw, gemm_form, monte_carlo_kl
 from gmvae_fast.ops import reference
 
 TOLERANCE = 1e-4  # of the largest value, float32 against float64 at latent offset 0
@@ -166,7 +166,7 @@ class Contender:
     check: Callable[[str, Problem, Step], None]
     breadth: int = 0
     package: str | None = None
-    form: Form | None = None  # a deterministic function of the inputs, whose accuracy is reported
+    form: Form | None = None  # for a deterministic function of the inputs
     compiled: bool = False
 
     def reason_to_skip(self, problem: Problem) -> str | None:
@@ -183,9 +183,10 @@ def _form(form: Form, breadth: int = 0) -> Contender:
 
 
 def _compiled(form: Form, breadth: int = 0) -> Contender:
-    # fullgraph: what torch.compile cannot take as a whole must fail here instead of being timed as eager code.
-    compiled = torch.compile(form, fullgraph=True, dynamic=False)
-    return Contender(functools.partial(gradient_step, compiled), check_exact, breadth, form=compiled, compiled=True)
+    def prepare(problem: Problem) -> Step:
+        return gradient_step(compiled(form), problem)
+
+    return Contender(prepare, check_exact, breadth, form=form, compiled=True)
 
 
 CONTENDERS: dict[str, Contender] = {

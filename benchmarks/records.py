@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import platform
 import re
 from collections.abc import Callable, Mapping
@@ -84,6 +85,6 @@ def _line(contender: str, row: Mapping[str, Any]) -> str:
     if "ratio" in row:
         ratio = f"{row['ratio']:8.2f} [{row['ratio_q1']:6.2f}, {row['ratio_q3']:6.2f}]"
     errors = row.get("error_at_offset") or {}
-    error = " ".join(f"{value:9.1e}" for value in errors.values()) or "-"
+    error = " ".join(f"{value:9.1e}" if value < math.inf else "    fails" for value in errors.values()) or "-"
     peak = f"{row['peak_extra_MiB']:14.2f}" if "peak_extra_MiB" in row else f"{'-':>14}"
     return f"  {contender:25}{row['median_us']:11.1f} {row['iqr_us']:9.1f} {ratio:>25}   {error:40} {peak}"
