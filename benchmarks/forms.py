@@ -42,9 +42,7 @@ def gemm_form(mean: Tensor, log_var: Tensor, log_weights: Tensor, means: Tensor,
     return -torch.logsumexp(log_weights - kl, 1)
 
 
-def gemm_log_responsibilities(
-    z: Tensor, log_weights: Tensor, means: Tensor, log_vars: Tensor
-) -> tuple[Tensor, Tensor]:
+def gemm_log_responsibilities(z: Tensor, log_weights: Tensor, means: Tensor, log_vars: Tensor) -> tuple[Tensor, Tensor]:
     """`gmvae_fast.ops.log_responsibilities` by matrix products: [N, K], [N]."""
     joint = log_weights - 0.5 * (gemm_energies(z.square(), z, means, log_vars) + z.shape[1] * LOG_2PI)
     log_prob = torch.logsumexp(joint, 1)

@@ -49,17 +49,17 @@ def _import_beside_torchvision(name: str) -> types.ModuleType:
         if "torchvision::" not in str(err):
             raise
     for operator in ("nms", "qnms"):
-        torch.library.define(
-            f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        )
+        torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     # What a failed import left behind would be found instead of being imported again.
-    for stale in [m for m in sys.modules if m.partition(".")[0] in ("torchvision", "torchmetrics", "lightning", "scvi")]:
+    for stale in [
+        m for m in sys.modules if m.partition(".")[0] in ("torchvision", "torchmetrics", "lightning", "scvi")
+    ]:
         del sys.modules[stale]
     return importlib.import_module(name)
 
 
 def scvi_prior(log_weights: Tensor, means: Tensor, log_vars: Tensor) -> Any:
-    """A MogPrior that equals the mixture; its parameters are ``prior_logits``, ``prior_means``, ``prior_log_scales``."""
+    """A MogPrior equal to the mixture; its parameters: ``prior_logits``, ``prior_means``, ``prior_log_scales``."""
     prior = _import_beside_torchvision("scvi.module.base").MogPrior(*means.shape)
     with torch.no_grad():
         prior.prior_logits.copy_(log_weights)
