@@ -88,6 +88,7 @@ def clustpy_step(problem: Problem) -> Step:
 # --- answers ----------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def exact_gradients(problem: Problem) -> tuple[Tensor, ...]:
     """float64 gradients of the reference; [N, K, D] must fit."""
     return gradient_step(reference.mixture_kl, problem, torch.float64)()

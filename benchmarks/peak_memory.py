@@ -1,9 +1,9 @@
 """Peak extra memory of one call, measured in a process of its own, native scratch included.
 
 The contender is prepared and called once on a tiny problem (code, thread stacks, library handles), then prepared at
-full size. Freed heap is given back to the system, the kernel's high-water mark of resident memory is reset, and the call
-is made once: the mark minus the resident memory before the call is what the call needed on top of its inputs, results
-included. Nothing is sampled, and it does not matter who allocated: torch, numpy, malloc or new.
+full size. Freed heap is given back to the system, the kernel's high-water mark of resident memory is reset, and the
+call is made once: the mark minus the resident memory before the call is what the call needed on top of its inputs,
+results included. Nothing is sampled, and it does not matter who allocated: torch, numpy, malloc or new.
 """
 
 from __future__ import annotations

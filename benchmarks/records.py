@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import importlib.metadata
 import json
 import math
+import os
 import platform
 import re
 from collections.abc import Callable, Mapping
@@ -28,10 +31,20 @@ def describe_run() -> dict[str, Any]:
     """What a reader needs to judge and repeat the run."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": provenance.command_line(),
+        "command": provenance.command_line().replace("__main__.py", "python -m pytest"),
         "threads": provenance.machine()["threads"],
-        "versions": provenance.versions(),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", ""),
+        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,  # above the threads: a busy machine
+        "versions": provenance.versions() | _versions_of_others(),
     }
+
+
+def _versions_of_others() -> dict[str, str]:
+    found = {}
+    for name in ("scvi-tools", "clustpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def merge(path: Path, suites: Mapping[str, Groups], run: Mapping[str, Any], machine: Mapping[str, Any]) -> None:
