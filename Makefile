@@ -1,13 +1,14 @@
 # Set-up and the package's main jobs. Everything happens in .venv; only Python >= 3.11, a C++ compiler and make are needed.
 PYTHON ?= python3
 VENV := .venv
+BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
 
 # Idle OpenMP threads sleep instead of spinning: on shared cores spinning makes small steps many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test setup lint format typecheck bench sanitize validate clean
+.PHONY: demo test setup lint format typecheck bench bench-others sanitize validate clean
 
 demo: setup  ## simulate, train on three seeds, score, report: demo/channel/report.html
 	$(BIN)/gmvae-fast demo
@@ -41,8 +42,20 @@ format: $(VENV)/.dev
 typecheck: $(VENV)/.dev
 	$(BIN)/mypy
 
+BENCH := -m pytest --benchmark-enable --benchmark-only --benchmark-quiet -q -p no:cacheprovider --disable-warnings
+
 bench: setup  ## ratios against the alternatives; answers are checked before timing
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only -q -p no:cacheprovider
+	$(BIN)/python $(BENCH) benchmarks
+
+bench-others: $(BENCH_VENV)/.ready  ## the mixture term beside scvi-tools and ClustPy, in an environment of their own
+	$(BENCH_VENV)/bin/python $(BENCH) benchmarks/bench_ops.py -k mixture_kl
+
+# Not in .venv: their requirements are many (2 GB), and what development installs should not depend on them.
+$(BENCH_VENV)/.ready: $(BUILD_INPUTS)
+	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	touch $@
 
 # The sanitizer's runtime must come first in the process; torch and Python are not instrumented and leak by design.
 sanitize: setup  ## operator tests on a CPU module built with AddressSanitizer and UBSan

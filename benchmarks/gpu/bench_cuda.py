@@ -31,6 +31,10 @@ from torch import Tensor
 
 import gmvae_fast as gf
 
+# Run as a script, from any folder: only its own is on the path. Appended, so that nothing here hides a package.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from forms import gemm_form, gemm_statistics
+
 SIZES = [(2, 3), (8, 16), (32, 32), (64, 64)]  # D, K
 SAMPLE = 4096  # rows compared with float64
 TOLERANCE = 2e-5  # of the largest value, float32 against float64
@@ -39,26 +43,6 @@ CACHE_FACTOR = 4
 #: one Python object per input set: mean, log_var, upstream gradient, log_weights, means, log_vars
 Inputs = list[Tensor]
 Step = Callable[[Inputs], Any]
-
-
-def gemm_form(mean: Tensor, log_var: Tensor, log_weights: Tensor, means: Tensor, log_vars: Tensor) -> Tensor:
-    """What an expert writes in plain torch: matrix products, no [N, K, D] array."""
-    precision = torch.exp(-log_vars)
-    energy = (log_var.exp() + mean.square()) @ precision.T - 2 * mean @ (means * precision).T
-    energy = energy + (means.square() * precision + log_vars).sum(1)
-    kl = 0.5 * (energy - log_var.sum(1, keepdim=True) - mean.shape[1])
-    return -torch.logsumexp(log_weights - kl, 1)
-
-
-def gemm_statistics(
-    mean: Tensor, log_var: Tensor, log_weights: Tensor, means: Tensor, log_vars: Tensor
-) -> tuple[Tensor, ...]:
-    """Weight, first and second moments about the origin: cheaper than about the means, and less exact."""
-    precision, s2 = torch.exp(-log_vars), log_var.exp()
-    energy = (s2 + mean.square()) @ precision.T - 2 * mean @ (means * precision).T
-    logits = log_weights - 0.5 * (energy + (means.square() * precision + log_vars).sum(1))
-    gamma = torch.softmax(logits, 1)
-    return gamma.sum(0), gamma.T @ mean, gamma.T @ (mean.square() + s2)
 
 
 def forward_backward(function: Callable[..., Tensor]) -> Step:
