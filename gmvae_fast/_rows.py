@@ -46,7 +46,7 @@ class Rows:
         self._source = value.detach() if self.is_tensor else value if _is_sliceable(value) else np.asarray(value)
         self._chunk_size = None if chunk_size is None else check_integer("chunk_size", chunk_size, 1)
         self.dtype = _computed_in(self._source.dtype, name)
-        self.device: torch.device = self._source.device if self.is_tensor else torch.device("cpu")
+        self.device = torch.device(self._source.device if self.is_tensor else "cpu")
         shape = tuple(int(s) for s in self._source.shape)
         if len(shape) != 2 or shape[1] == 0:
             raise ValueError(f"{name} must have shape [N, D] with D >= 1, got {shape}")

@@ -16,7 +16,7 @@ import gmvae_fast as gf
 from gmvae_fast import _progress
 from gmvae_fast.data.snapshots import Snapshots
 from gmvae_fast.history import History
-from gmvae_fast.mixture import MixturePriors
+from gmvae_fast.mixture import MixtureParameters, MixturePriors
 from gmvae_fast.model import ModelFileError, read_tensors, write_tensors
 from gmvae_fast.training import TrainingDiverged, _Run, fluctuation_error
 
@@ -404,7 +404,7 @@ def test_a_dead_component_is_moved_logged_and_lives_again():
         run.one_epoch()
     dead = model.prior.get()
     dead.means[1] = 1e3
-    model.prior.set(dead)
+    model.prior.set(MixtureParameters(dead.log_weights, dead.means, dead.log_vars))
     run.one_epoch()
     event = run.events[-1]
     assert (event.kind, event.epoch) == ("reseed", 9)
