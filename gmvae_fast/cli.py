@@ -89,7 +89,7 @@ def train(
     components: Annotated[int, typer.Option(help="Number of mixture components K.")] = 3,
     network: Annotated[str, typer.Option(help="auto, mlp or conv.")] = "auto",
     widths: Annotated[str | None, typer.Option(help="Hidden widths or channels, like 64,64.")] = None,
-    covariance_type: Annotated[str, typer.Option(help="diag or spherical.")] = "diag",
+    covariance_type: Annotated[str, typer.Option(help="diag, spherical, tied or full.")] = "diag",
     epochs: int = 200,
     batch_size: int = 64,
     learning_rate: float = 2e-3,

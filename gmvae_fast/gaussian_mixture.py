@@ -3,50 +3,81 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from gmvae_fast import ops
 from gmvae_fast._checks import check_integer, check_real
-from gmvae_fast.mixture import MixtureParameters, check_covariance_type, m_step, sample_mixture
+from gmvae_fast._covariances import (
+    DENSE,
+    CovarianceError,
+    check_covariance_type,
+    from_factor,
+    n_covariance_parameters,
+    precision_factors,
+)
+from gmvae_fast._em import EmRun, EmSettings, evaluate, log_likelihood, run_em
+from gmvae_fast._estimator import Estimator
+from gmvae_fast._mixture_start import INIT_PARAMS, GivenStart, draw_sample
+from gmvae_fast._rows import Rows
+from gmvae_fast.m_step import MixtureParameters, MixturePriors
+from gmvae_fast.mixture import sample_mixture
 
-_TINY = 1e-300  # keeps the logarithm of a variance finite, in float64
 
-
-class GaussianMixture:
+class GaussianMixture(Estimator):
     """Gaussian mixture by expectation-maximisation on the package's kernels; names as in scikit-learn.
 
     Parameters
     ----------
     n_components : int
-    covariance_type : {"diag", "spherical"}
+    covariance_type : {"diag", "spherical", "tied", "full"}
     tol : float
         EM stops when the mean log likelihood changes by less.
     reg_covar : float
-        Added to every variance in each M-step.
+        Added to every variance, or to the diagonal of every covariance, in each M-step.
     max_iter, n_init : int
         Most iterations of one start, and number of starts; the start with the best likelihood is kept.
-    init_params : {"k-means++", "random"}
-        How the first means are drawn from the data: spread out (Arthur & Vassilvitskii 2007) or uniformly.
-    weights_init [K], means_init [K, D], precisions_init [K, D] or [K] : array, optional
-        Given start; missing ones are drawn.
+    init_params : {"k-means++", "kmeans", "random_from_data", "random"}
+        How the first means are drawn: rows spread out (Arthur & Vassilvitskii 2007), these refined by 30 steps of
+        k-means, rows drawn uniformly, or means of all rows under random responsibilities. They are drawn from all
+        rows where these are few, else from a uniform sample of 131 072 rows (fewer where these make more than 64 MiB,
+        but at least 64 per component). Weights start equal, covariances as one multiple of the identity.
+    weights_init [K], means_init [K, D], precisions_init : array, optional
+        Given start; missing ones are drawn. Precisions are [K, D] (diag), [K] (spherical), [D, D] (tied) or
+        [K, D, D] (full).
+    priors : MixturePriors, optional
+        Maximum a posteriori instead of maximum likelihood: the stopping rule and ``lower_bound_`` are then those of
+        the log likelihood plus the log prior density (up to its constant), over N.
+    warm_start : bool
+        Start the next `fit` from the last one's result.
+    chunk_size : int, optional
+        Rows at a time. By default contiguous float32 and float64 arrays in memory are swept whole, everything else
+        in chunks of about 64 MiB. The result does not depend on it beyond rounding.
     random_state : int
         Seed of every draw.
 
     Attributes
     ----------
-    weights_ [K], means_ [K, D], covariances_ [K, D] (diag) or [K] (spherical), converged_, n_iter_, lower_bound_
-        After `fit`; arrays of the kind (numpy or torch) and dtype that came in. ``parameters_`` holds the same in
-        float64.
+    weights_ [K], means_ [K, D], covariances_, precisions_, precisions_cholesky_ (shaped as ``precisions_init``)
+        After `fit`; arrays of the kind (numpy or torch) and dtype that came in. ``precisions_cholesky_`` is the upper
+        triangular U with precision U U', the inverse standard deviation for diag and spherical. ``parameters_`` holds
+        the mixture in float64.
+    converged_ : bool
+    n_iter_, n_features_in_ : int
+    lower_bound_ : float
+        Mean log likelihood before the last M-step; ``lower_bounds_`` lists those of every iteration.
 
     Notes
     -----
-    Steps, stopping rule and ``lower_bound_`` (the mean log likelihood before the last M-step) are scikit-learn's, so
-    that both give the same result from the same given start.
+    Steps, stopping rule and ``lower_bound_`` are scikit-learn's, so that both give the same result from the same
+    given start. ``X`` may be an array, a tensor, a memmap, or anything with shape, dtype and slicing (h5py dataset,
+    zarr array): such data are read by chunks in every iteration and never held whole.
     """
+
+    lower_bound_: float
+    parameters_: MixtureParameters
 
     def __init__(
         self,
@@ -61,6 +92,9 @@ class GaussianMixture:
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
+        priors: MixturePriors | None = None,
+        warm_start: bool = False,
+        chunk_size: int | None = None,
         random_state: int = 0,
     ) -> None:
         self.n_components = n_components
@@ -73,6 +107,9 @@ class GaussianMixture:
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.priors = priors
+        self.warm_start = warm_start
+        self.chunk_size = chunk_size
         self.random_state = random_state
 
     # -- fitting ---------------------------------------------------------------------------------------------
@@ -83,31 +120,39 @@ class GaussianMixture:
         Raises
         ------
         ValueError
-            For non-finite values, fewer rows than components, or a parameter outside its range.
+            For non-finite values, fewer rows than components, a parameter outside its range, or data whose likelihood
+            has no maximum with this ``reg_covar``.
+        TypeError
+            For anything but real numbers.
         """
         self._check_parameters()
-        points = as_rows(X, "X")
-        if points.shape[0] < self.n_components:
-            raise ValueError(f"X must have at least n_components = {self.n_components} rows, got {points.shape[0]}")
-        spread = None
-        if log_var is not None:
-            spread = as_rows(log_var, "log_var").to(points)
-            if spread.shape != points.shape:
-                raise ValueError(f"log_var must have the shape of X {tuple(points.shape)}, got {tuple(spread.shape)}")
-        generator = torch.Generator().manual_seed(self.random_state)
-        best: tuple[float, MixtureParameters, bool, int] | None = None
-        for _ in range(self.n_init):
-            run = self._run_em(points, spread, self._start(points, generator))
-            if math.isfinite(run[0]) and (best is None or run[0] > best[0]):
+        rows = Rows(X, "X", self.chunk_size)
+        if len(rows) < self.n_components:
+            raise ValueError(f"X must have at least n_components = {self.n_components} rows, got {len(rows)}")
+        spread = None if log_var is None else self._posterior_rows(log_var, rows)
+        settings = EmSettings(self.covariance_type, self.tol, self.max_iter, self.reg_covar, self.priors)
+        previous = self.lower_bound_ if self._continues() else -math.inf
+        best: EmRun | None = None
+        failure = "the likelihood is not finite"
+        for start in self._starts(rows):
+            try:
+                run = run_em(rows, spread, start, settings, previous)
+            except CovarianceError as err:
+                failure = str(err)
+                continue
+            if math.isfinite(run.bounds[-1]) and (best is None or run.bounds[-1] > best.bounds[-1]):
                 best = run
         if best is None:
             raise ValueError(
-                "the likelihood is not finite: a component shrank to a point of X or log_var is too wide; increase "
-                f"reg_covar (now {self.reg_covar:g}) or reduce n_components (now {self.n_components})"
+                f"no start gave a mixture: a component shrank to a point or plane of X, or values are too large for "
+                f"{str(rows.dtype).removeprefix('torch.')}; increase reg_covar (now {self.reg_covar:g}), reduce "
+                f"n_components (now {self.n_components}), or scale the data ({failure})"
             )
-        self._as_numpy = not isinstance(X, Tensor)
-        self._dtype, self._device = points.dtype, points.device
-        self.lower_bound_, self.parameters_, self.converged_, self.n_iter_ = best
+        self._as_numpy, self._dtype, self._device = not rows.is_tensor, rows.dtype, rows.device
+        self._fitted_type = self.covariance_type
+        self.n_features_in_ = rows.shape[1]
+        self.lower_bound_, self.lower_bounds_, self.n_iter_ = best.bounds[-1], best.bounds, len(best.bounds)
+        self.parameters_, self.converged_ = best.parameters, best.converged
         return self
 
     def _check_parameters(self) -> None:
@@ -117,95 +162,92 @@ class GaussianMixture:
         for name in ("tol", "reg_covar"):
             check_real(name, getattr(self, name), at_least=0)
         check_integer("random_state", self.random_state)
-        if self.init_params not in ("k-means++", "random"):
-            raise ValueError(f"init_params must be 'k-means++' or 'random', got {self.init_params!r}")
+        if self.init_params not in INIT_PARAMS:
+            raise ValueError(f"init_params must be one of {', '.join(INIT_PARAMS)}, got {self.init_params!r}")
+        if not isinstance(self.priors, MixturePriors | None):
+            raise TypeError(f"priors must be MixturePriors or None, got {type(self.priors).__name__}")
 
-    def _start(self, points: Tensor, generator: torch.Generator) -> MixtureParameters:
-        n, d = points.shape
-        k = self.n_components
-        double = points.double()
-        weights = self._given(self.weights_init, (k,), "weights_init", points)
-        means = self._given(self.means_init, (k, d), "means_init", points)
-        if means is None and self.init_params == "k-means++":
-            means = kmeans_plus_plus(double, k, generator)
-        elif means is None:
-            means = double[torch.randperm(n, generator=generator)[:k].to(points.device)]
-        nearest = torch.full_like(double[:, 0], math.inf)
-        for center in means:  # one at a time: differences are exact far from the origin, and no [N, K] is formed
-            nearest = torch.minimum(nearest, (double - center).square().sum(1))
-        overall = double.var(0, unbiased=False).mean()
-        variance = torch.maximum(nearest.mean() / d, 1e-3 * overall) + self.reg_covar
-        log_weights = torch.log(weights) if weights is not None else torch.full_like(means[:, 0], -math.log(k))
-        log_vars = torch.log(variance.clamp_min(_TINY)).expand(k, d)
-        if self.precisions_init is not None:
-            shape = (k, d) if self.covariance_type == "diag" else (k,)
-            precision = self._given(self.precisions_init, shape, "precisions_init", points)
-            assert precision is not None
-            log_vars = -torch.log(precision if precision.ndim == 2 else precision[:, None]).expand(k, d)
-        return MixtureParameters(log_weights, means, log_vars.clone())
+    def _continues(self) -> bool:
+        """Whether this fit starts from the last one's result."""
+        return self.warm_start and hasattr(self, "parameters_")
 
-    @staticmethod
-    def _given(value: Any, shape: tuple[int, ...], name: str, like: Tensor) -> Tensor | None:
-        if value is None:
-            return None
-        tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value, dtype=np.float64))
-        if tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
-        if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{name} must be finite, got {value!r}")
-        if name == "precisions_init" and not bool((tensor > 0).all()):
-            raise ValueError(f"{name} must be positive, got {value!r}")
-        if name == "weights_init" and (bool((tensor < 0).any()) or abs(float(tensor.sum()) - 1) > 1e-4):
-            raise ValueError(f"{name} must not be negative and must sum to 1, got {value!r}")
-        return tensor.to(like.device, torch.float64)
+    def _posterior_rows(self, log_var: Any, rows: Rows) -> Rows:
+        spread = Rows(log_var, "log_var", self.chunk_size)
+        if spread.shape != rows.shape:
+            raise ValueError(f"log_var must have the shape of X {rows.shape}, got {spread.shape}")
+        for _ in spread.chunks(spread.chunk_rows(), check=True):
+            pass
+        return spread
 
-    def _run_em(
-        self, points: Tensor, log_var: Tensor | None, start: MixtureParameters
-    ) -> tuple[float, MixtureParameters, bool, int]:
-        parameters, bound, converged, iteration = start, -math.inf, False, 0
-        while iteration < self.max_iter and not converged:
-            iteration += 1
-            statistics = ops.mixture_statistics(points, log_var, *parameters.to(points).as_tuple())
-            previous, bound = bound, float(statistics.log_evidence) / points.shape[0]
-            parameters = m_step(
-                statistics,
-                parameters.to(points),
-                covariance_type=self.covariance_type,
-                added_variance=self.reg_covar,
-            )
-            converged = abs(bound - previous) < self.tol
-        return bound, parameters, converged, iteration
+    def _starts(self, rows: Rows) -> Iterator[MixtureParameters]:
+        """The first mixture of every start; one where nothing is drawn. Checks that every row is finite."""
+        k, d = self.n_components, rows.shape[1]
+        given = GivenStart(self.weights_init, self.means_init, self.precisions_init, self.covariance_type, k, d)
+        like = torch.empty(0, dtype=torch.float64, device=rows.device)
+        generator = torch.Generator().manual_seed(self.random_state)
+        last = self.parameters_ if self._continues() else None
+        if last is None and given.needs_sample:
+            sample = draw_sample(rows, k, generator)
+            for _ in range(self.n_init if given.means is None else 1):
+                yield given.complete(sample, self.reg_covar, self.init_params, generator).to(like)
+            return
+        for _ in rows.chunks(rows.chunk_rows(), check=True):
+            pass
+        if last is None:
+            yield given.complete(None, self.reg_covar, self.init_params, generator).to(like)
+        elif last.means.shape == (k, d) and (last.cholesky is not None) == (self.covariance_type in DENSE):
+            yield last.to(like)
+        else:
+            raise ValueError("warm_start needs the n_components, covariance_type and columns of the last fit")
 
-    # -- results ---------------------------------------------------------------------------------------------
+    # -- the fitted mixture ----------------------------------------------------------------------------------
 
     @property
     def weights_(self) -> Any:
         """Mixture weights [K]."""
-        return self._out(torch.exp(self._fitted().log_weights).to(self._dtype))
+        return self._out(torch.exp(self._fitted().log_weights))
 
     @property
     def means_(self) -> Any:
         """Component means [K, D]."""
-        return self._out(self._fitted().means.to(self._dtype))
+        return self._out(self._fitted().means)
 
     @property
     def covariances_(self) -> Any:
-        """Variances [K, D] for "diag", [K] for "spherical"."""
-        variances = torch.exp(self._fitted().log_vars).to(self._dtype)
-        return self._out(variances if self.covariance_type == "diag" else variances[:, 0])
+        """Variances [K, D] (diag) or [K] (spherical), covariances [D, D] (tied) or [K, D, D] (full)."""
+        cholesky = self._fitted().cholesky
+        return self._out(self._variances() if cholesky is None else from_factor(cholesky))
 
     @property
     def precisions_(self) -> Any:
-        """Inverse variances, shaped as `covariances_`."""
-        return 1 / self.covariances_
+        """Inverses of `covariances_`, in their shape."""
+        cholesky = self._fitted().cholesky
+        if cholesky is None:
+            return self._out(1 / self._variances())
+        upper = precision_factors(cholesky)
+        return self._out(upper @ upper.mT)
+
+    @property
+    def precisions_cholesky_(self) -> Any:
+        """Upper triangular U with precision U U', or inverse standard deviations; shaped as `covariances_`."""
+        cholesky = self._fitted().cholesky
+        return self._out(self._variances().rsqrt() if cholesky is None else precision_factors(cholesky))
+
+    def _variances(self) -> Tensor:
+        log_vars = self._fitted().log_vars
+        assert log_vars is not None
+        return torch.exp(log_vars[:, 0] if self._fitted_type == "spherical" else log_vars)
+
+    # -- use -------------------------------------------------------------------------------------------------
 
     def predict_proba(self, X: Any) -> Any:
         """Responsibilities p(c | x) [N, K]."""
-        return self._like(X, self._log_responsibilities(X)[0].exp())
+        rows = self._rows(X)
+        return self._filled(rows, (self._fitted().means.shape[0],), lambda log_resp, _: log_resp.exp())
 
     def predict(self, X: Any) -> Any:
         """Most probable component [N]."""
-        return self._like(X, self._log_responsibilities(X)[0].argmax(1))
+        return self._filled(self._rows(X), (), lambda log_resp, _: log_resp.argmax(1), torch.int64)
 
     def fit_predict(self, X: Any, y: Any = None) -> Any:
         """`fit`, then `predict`."""
@@ -213,39 +255,65 @@ class GaussianMixture:
 
     def score_samples(self, X: Any) -> Any:
         """log p(x) [N]."""
-        return self._like(X, self._log_responsibilities(X)[1])
+        return self._filled(self._rows(X), (), lambda _, log_prob: log_prob)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of log p(x)."""
-        return float(self._log_responsibilities(X)[1].double().mean())
+        total, n = self._log_likelihood(X)
+        return total / n
 
     def bic(self, X: Any) -> float:
-        """Bayesian information criterion, lower is better."""
-        n = as_rows(X, "X").shape[0]
-        return -2 * n * self.score(X) + self._n_parameters() * math.log(n)
+        """Bayesian information criterion -2 log p(X) + P log N with P free parameters; lower is better."""
+        total, n = self._log_likelihood(X)
+        return -2 * total + self._n_parameters() * math.log(n)
 
     def aic(self, X: Any) -> float:
-        """Akaike information criterion, lower is better."""
-        return -2 * as_rows(X, "X").shape[0] * self.score(X) + 2 * self._n_parameters()
+        """Akaike information criterion -2 log p(X) + 2 P; lower is better."""
+        return -2 * self._log_likelihood(X)[0] + 2 * self._n_parameters()
+
+    def icl(self, X: Any) -> float:
+        """Integrated completed likelihood, `bic` - 2 sum_i max_c log p(c | x_i); lower is better.
+
+        BIC plus twice the entropy term of the most probable components, which punishes overlap: it counts clusters
+        where BIC counts Gaussians (Biernacki, Celeux, Govaert 2000, IEEE PAMI 22(7), 719-725).
+        """
+        rows = self._rows(X, at_least=1)
+        total = 0.0  # log p(x_i, c_i) of the most probable component c_i
+        for _, log_resp, log_prob in evaluate(rows, self._fitted()):
+            total += float((log_prob + log_resp.amax(1)).double().sum())
+        return -2 * total + self._n_parameters() * math.log(len(rows))
 
     def sample(self, n_samples: int = 1, *, seed: int | None = None) -> tuple[Any, Any]:
         """Draw points [n, D] and their components [n] (``seed`` defaults to ``random_state``)."""
         n_samples = check_integer("n_samples", n_samples, 1)
         generator = torch.Generator().manual_seed(self.random_state if seed is None else seed)
         points, labels = sample_mixture(self._fitted(), n_samples, generator)
-        return self._out(points.to(self._dtype)), self._out(labels)
+        return self._out(points), labels.cpu().numpy() if self._as_numpy else labels.to(self._device)
 
-    def _log_responsibilities(self, X: Any) -> tuple[Tensor, Tensor]:
-        parameters = self._fitted()
-        points = as_rows(X, "X")
-        if points.shape[1] != parameters.means.shape[1]:
-            raise ValueError(f"X must have {parameters.means.shape[1]} columns as in fit, got {points.shape[1]}")
-        with torch.no_grad():
-            return ops.log_responsibilities(points, *parameters.to(points).as_tuple())
+    def _rows(self, X: Any, at_least: int = 0) -> Rows:
+        d = self._fitted().means.shape[1]
+        rows = Rows(X, "X", self.chunk_size)
+        if rows.shape[1] != d:
+            raise ValueError(f"X must have {d} columns as in fit, got {rows.shape[1]}")
+        if len(rows) < at_least:
+            raise ValueError(f"X must have at least {at_least} row, got {len(rows)}")
+        return rows
+
+    def _filled(self, rows: Rows, width: tuple[int, ...], part: Any, dtype: torch.dtype | None = None) -> Any:
+        """``part(log_resp, log_prob)`` of every chunk, joined into [N, *width]."""
+        out = torch.empty((len(rows), *width), dtype=dtype or rows.dtype, device=rows.device)
+        for first, log_resp, log_prob in evaluate(rows, self._fitted()):
+            out[first : first + len(log_prob)] = part(log_resp, log_prob)
+        return out if rows.is_tensor else out.numpy()
+
+    def _log_likelihood(self, X: Any) -> tuple[float, int]:
+        """log p(X) and N."""
+        rows = self._rows(X, at_least=1)
+        return log_likelihood(rows, self._fitted()), len(rows)
 
     def _n_parameters(self) -> int:
         k, d = self._fitted().means.shape
-        return k - 1 + k * d + (k * d if self.covariance_type == "diag" else k)
+        return k - 1 + k * d + n_covariance_parameters(self._fitted_type, k, d)
 
     def _fitted(self) -> MixtureParameters:
         parameters = getattr(self, "parameters_", None)
@@ -255,54 +323,5 @@ class GaussianMixture:
         return parameters
 
     def _out(self, value: Tensor) -> Any:
+        value = value.to(self._dtype)
         return value.cpu().numpy() if self._as_numpy else value.to(self._device)
-
-    @staticmethod
-    def _like(X: Any, value: Tensor) -> Any:
-        return value if isinstance(X, Tensor) else value.cpu().numpy()
-
-
-def as_rows(value: Any, name: str) -> Tensor:
-    """Finite floating [N, D] tensor from an array or tensor; integers become float64, half precision float32."""
-    tensor = value if isinstance(value, Tensor) else _array_to_tensor(np.asarray(value), name)
-    if tensor.is_complex() or tensor.dtype == torch.bool:
-        raise TypeError(f"{name} must be real numbers, got {tensor.dtype}")
-    if tensor.dtype not in (torch.float32, torch.float64):
-        tensor = tensor.float() if tensor.is_floating_point() else tensor.double()
-    if tensor.ndim != 2 or tensor.shape[1] == 0:
-        raise ValueError(f"{name} must have shape [N, D] with D >= 1, got {tuple(tensor.shape)}")
-    tensor = tensor.detach()
-    finite = torch.isfinite(tensor).all(1)
-    if not bool(finite.all()):
-        first = int((~finite).nonzero()[0, 0])
-        raise ValueError(f"{name} must be finite, got NaN or inf in {int((~finite).sum())} rows, the first is {first}")
-    return tensor
-
-
-def _array_to_tensor(array: np.ndarray, name: str) -> Tensor:
-    """Big-endian, read-only and extended-precision arrays included, which torch does not take as they are."""
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    # A copy only where torch cannot share the memory: [N, D] rows are small beside snapshots.
-    return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
-
-
-def kmeans_plus_plus(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """K rows of ``points`` [N, D], each drawn with probability proportional to its squared distance to those before."""
-    n = points.shape[0]
-    chosen = [int(torch.randint(n, (1,), generator=generator))]
-    distance = (points - points[chosen[0]]).square().sum(1)
-    for _ in range(1, k):
-        total = distance.sum()
-        if not bool(total > 0):  # fewer distinct rows than components: any row will do
-            chosen.append(int(torch.randint(n, (1,), generator=generator)))
-            continue
-        draw = torch.rand(1, generator=generator, dtype=torch.float64).to(points.device) * total
-        # right=True passes over rows of no weight, those already chosen
-        index = min(int(torch.searchsorted(distance.cumsum(0), draw, right=True)), n - 1)
-        chosen.append(index)
-        distance = torch.minimum(distance, (points - points[index]).square().sum(1))
-    return points[chosen]

@@ -63,7 +63,7 @@ class GMVAE(nn.Module):
         log variances) and [N, D] to [N, *input_shape], in network units.
     widths : sequence of int, optional
         Hidden widths (mlp) or channels (conv) of built-in networks, see `gmvae_fast.networks.build_networks`.
-    covariance_type : {"diag", "spherical"}
+    covariance_type : {"diag", "spherical", "tied", "full"}
         Of the mixture components.
     learn_noise : bool
         Learn the decoder's variance tau^2 in closed form; otherwise tau^2 = 1 on normalised snapshots.

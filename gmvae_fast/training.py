@@ -18,7 +18,7 @@ from gmvae_fast._progress import epoch_progress
 from gmvae_fast._threads import threads_for
 from gmvae_fast.gaussian_mixture import GaussianMixture
 from gmvae_fast.history import EpochRecord, Event, History
-from gmvae_fast.mixture import MixtureParameters, m_step
+from gmvae_fast.mixture import m_step
 from gmvae_fast.model import GMVAE, ModelFileError, load_state, read_tensors, write_tensors
 from gmvae_fast.train_config import TrainConfig
 
@@ -287,13 +287,17 @@ class _Run:
         variance = mean.var(0, unbiased=False).clamp_min(1e-12) / k
         if prior.covariance_type == "spherical":
             variance = variance.mean().expand_as(variance)
+        factors = parameters.cholesky if prior.covariance_type == "full" else None  # a tied one is the others' too
         for rank, component in enumerate(empty):
             parameters.means[component] = mean[worst[rank * len(worst) // (4 * len(empty) * k)]]
-            parameters.log_vars[component] = torch.log(variance)
+            if parameters.log_vars is not None:
+                parameters.log_vars[component] = torch.log(variance)
+            if factors is not None:
+                factors[component] = torch.diag(variance.sqrt())
             parameters.log_weights[component] = -math.log(k)
             self._event("reseed", f"component {component} held {float(share[component]):.4f} of the data, moved")
         weights = torch.log_softmax(parameters.log_weights, 0)
-        prior.set(MixtureParameters(weights, parameters.means, parameters.log_vars))
+        prior.set(dataclasses.replace(parameters, log_weights=weights))
 
     def _diagnose(self, mean: Tensor, log_var: Tensor) -> dict[str, Any]:
         prior = self.model.prior

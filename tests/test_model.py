@@ -231,7 +231,7 @@ def test_normalisation_refuses_bad_values_and_keeps_the_old_one():
         ({"n_components": 1.5}, ValueError, "n_components must be an integer >= 1, got 1.5"),
         ({"input_shape": (2, 0)}, ValueError, "input_shape must be"),
         ({"input_shape": 10}, ValueError, "input_shape must be"),
-        ({"covariance_type": "full"}, ValueError, "covariance_type must be one of"),
+        ({"covariance_type": "dense"}, ValueError, "covariance_type must be one of"),
         ({"network": "resnet"}, ValueError, "network must be"),
         ({"network": nn.Linear(3, 3)}, TypeError, "network must be .* or a pair of torch modules"),
         ({"network": (nn.Linear(3, 3), None)}, TypeError, "network must be"),

@@ -51,14 +51,13 @@ class LatentMap:
 def latent_map(latents: Latents, mixture: Mixture) -> LatentMap:
     """Two axes for any D: the dimension and its posterior spread, both dimensions, or principal axes."""
     dim = latents.mean.shape[1]
-    variances = np.exp(np.asarray(mixture.log_vars, dtype=np.float64))
     if dim == 1:
         spread = np.exp(0.5 * np.asarray(latents.log_var, dtype=np.float64))
         points = np.concatenate([latents.mean, spread], axis=1)
         middle = float(np.mean(limits(spread)))
         centres = np.concatenate([mixture.means, np.full_like(mixture.means, middle)], axis=1)
         covariances = np.zeros((len(centres), 2, 2))
-        covariances[:, 0, 0] = variances[:, 0]
+        covariances[:, 0, 0] = mixture.covariances[:, 0, 0]
         labels, note = (
             ("latent mean z", "posterior standard deviation"),
             (
@@ -68,7 +67,7 @@ def latent_map(latents: Latents, mixture: Mixture) -> LatentMap:
         )
         return _finish(points, centres, covariances, labels, note)
     axes, labels, note = _axes(np.asarray(latents.mean, dtype=np.float64))
-    covariances = np.einsum("da,kd,db->kab", axes, variances, axes)
+    covariances = axes.T @ mixture.covariances @ axes
     return _finish(latents.mean @ axes, mixture.means @ axes, covariances, labels, note)
 
 

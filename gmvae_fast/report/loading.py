@@ -156,7 +156,18 @@ def _mixture(arrays: Arrays) -> Mixture:
     if min(means.shape) < 1:
         raise arrays.fault(f"array 'means' is empty: shape {list(means.shape)}")
     weights = arrays.get("weights", (len(means),))
-    return Mixture(weights, means, arrays.get("log_vars", means.shape))
+    return Mixture(weights, means, _covariances(arrays, means.shape))
+
+
+def _covariances(arrays: Arrays, shape: tuple[int, ...]) -> Array:
+    """Matrices [K, D, D], stored as such or as the log variances of a diagonal."""
+    k, d = shape
+    dense = arrays.optional("covariances", (k, d, d))
+    if dense is not None:
+        return np.asarray(dense, dtype=np.float64)
+    covariances = np.zeros((k, d, d))
+    covariances[:, range(d), range(d)] = np.exp(np.asarray(arrays.get("log_vars", shape), dtype=np.float64))
+    return covariances
 
 
 def _latents(arrays: Arrays, mixture: Mixture) -> Latents:

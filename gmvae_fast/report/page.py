@@ -221,7 +221,7 @@ def _component_table(run: Run) -> Table:
     rows = []
     for k in range(len(mixture.weights)):
         mine = latents.component == k
-        sigma = np.exp(0.5 * np.asarray(mixture.log_vars[k], dtype=np.float64))
+        sigma = np.sqrt(np.diagonal(mixture.covariances[k]))
         rows.append(
             (
                 str(k),

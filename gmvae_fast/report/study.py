@@ -127,11 +127,11 @@ class Latents:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The prior: K diagonal Gaussians."""
+    """The prior: K Gaussians."""
 
     weights: Array  # [K]
     means: Array  # [K, D]
-    log_vars: Array  # [K, D]
+    covariances: Array  # [K, D, D]
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ def embed_seed(folder: StudyFolder, snapshots: Snapshots, seed: int) -> None:
         },
     )
     prior = model.prior.get()
-    mixture = {"weights": prior.log_weights.exp(), "means": prior.means, "log_vars": prior.log_vars}
+    mixture = {"weights": prior.log_weights.exp(), "means": prior.means}
+    mixture |= {"covariances": prior.covariances()} if prior.log_vars is None else {"log_vars": prior.log_vars}
     folder.write_npz(f"{name}/mixture.npz", {k: v.numpy() for k, v in mixture.items()})
     shown = _spread_over_quantity(snapshots, test)
     folder.write_npz(

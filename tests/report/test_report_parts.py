@@ -83,7 +83,7 @@ def test_projection_keeps_centres_and_covariances_consistent() -> None:
     rng = np.random.default_rng(1)
     scales = np.array([3.0, 0.1, 1.0])
     mean = rng.normal(size=(4000, 3)) * scales
-    view = latent_map(make_latents(mean), Mixture(np.ones(1), np.zeros((1, 3)), np.log(scales**2)[None]))
+    view = latent_map(make_latents(mean), Mixture(np.ones(1), np.zeros((1, 3)), np.diag(scales**2)[None]))
     np.testing.assert_allclose(np.cov(view.points.T), view.covariances[0], rtol=0.1, atol=0.1)
     np.testing.assert_allclose(view.centres, 0.0)
     assert "principal axes" in view.note
@@ -91,7 +91,7 @@ def test_projection_keeps_centres_and_covariances_consistent() -> None:
 
 def test_many_or_non_finite_points_are_announced() -> None:
     mean = np.random.default_rng(2).normal(size=(MAX_POINTS + 5, 2))
-    mixture = Mixture(np.ones(1), np.zeros((1, 2)), np.zeros((1, 2)))
+    mixture = Mixture(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
     assert len(latent_map(make_latents(mean), mixture).shown) == MAX_POINTS
     assert "random subset" in latent_map(make_latents(mean), mixture).note
     few = mean[:10].copy()
