@@ -93,15 +93,15 @@ def native_status() -> NativeStatus:
 
 def supports(device_type: str, dtype: torch.dtype, *, dense: bool = False) -> bool:
     """Whether a native kernel exists for this device type, dtype and kind of covariances (dense: full or tied)."""
-    if dense:
+    if dense and device_type != "cpu":
         return False
     return dtype in SUFFIX and (device_type == "cpu" or (device_type == "cuda" and cuda is not None))
 
 
-def moments_workspace(like: torch.Tensor, n: int, k: int, d: int) -> int:
+def moments_workspace(like: torch.Tensor, n: int, k: int, d: int, covariance: int) -> int:
     """float64 values of scratch that the statistics kernels of ``like``'s device need."""
     module = cpu if cuda is None or like.device.type == "cpu" else cuda
-    return int(module.moments_workspace(n, k, d))
+    return int(module.moments_workspace(n, k, d, covariance))
 
 
 def launch(name: str, like: torch.Tensor, *args: float) -> None:

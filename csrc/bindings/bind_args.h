@@ -20,9 +20,12 @@ T* out(Ptr p) {
   return reinterpret_cast<T*>(p);
 }
 
+// scale: log variances of diagonal covariances, whitening factors of dense ones.
 template <typename T>
-gmvae::MixtureView<T> mixture(Ptr log_weights, Ptr means, Ptr log_vars, Int k, Int d) {
-  return {in<T>(log_weights), in<T>(means), in<T>(log_vars), k, d};
+gmvae::MixtureView<T> mixture(Ptr log_weights, Ptr means, Ptr scale, int covariance, Int k, Int d) {
+  const auto kind = static_cast<gmvae::Covariance>(covariance);
+  const bool diagonal = kind == gmvae::Covariance::kDiagonal;
+  return {in<T>(log_weights), in<T>(means), in<T>(diagonal ? scale : 0), k, d, in<T>(diagonal ? 0 : scale), kind};
 }
 
 // One Python function per scalar type, each releasing the GIL while it runs.

@@ -8,37 +8,39 @@
 namespace {
 
 template <typename T>
-void log_responsibilities(Ptr z, Ptr log_weights, Ptr means, Ptr log_vars, Ptr log_resp, Ptr log_prob, Int n, Int k,
-                          Int d, int threads) {
+void log_responsibilities(Ptr z, Ptr log_weights, Ptr means, Ptr scale, int covariance, Ptr log_resp, Ptr log_prob,
+                          Int n, Int k, Int d, int threads) {
   gmvae::log_responsibilities_cpu<T>(
-      {in<T>(z), mixture<T>(log_weights, means, log_vars, k, d), out<T>(log_resp), out<T>(log_prob), n}, threads);
-}
-
-template <typename T>
-void log_responsibilities_backward(Ptr z, Ptr log_weights, Ptr means, Ptr log_vars, Ptr log_resp, Ptr grad_resp,
-                                   Ptr grad_prob, Ptr grad_z, Ptr moments, Ptr workspace, Int n, Int k, Int d,
-                                   int threads) {
-  gmvae::log_responsibilities_backward_cpu<T>(
-      {in<T>(z), mixture<T>(log_weights, means, log_vars, k, d), in<T>(log_resp), in<T>(grad_resp), in<T>(grad_prob),
-       out<T>(grad_z), out<double>(moments), out<double>(workspace), n},
+      {in<T>(z), mixture<T>(log_weights, means, scale, covariance, k, d), out<T>(log_resp), out<T>(log_prob), n},
       threads);
 }
 
 template <typename T>
-void mixture_kl(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr log_vars, int assignment, bool detach,
-                Ptr kl, Ptr grad_mean, Ptr grad_log_var, Ptr grad_z, Int n, Int k, Int d, int threads) {
-  gmvae::mixture_kl_cpu<T>({in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, log_vars, k, d),
-                            static_cast<gmvae::Assignment>(assignment), detach, out<T>(kl), out<T>(grad_mean),
-                            out<T>(grad_log_var), out<T>(grad_z), n},
-                           threads);
+void log_responsibilities_backward(Ptr z, Ptr log_weights, Ptr means, Ptr scale, int covariance, Ptr log_resp,
+                                   Ptr grad_resp, Ptr grad_prob, Ptr grad_z, Ptr moments, Ptr workspace, Int n, Int k,
+                                   Int d, int threads) {
+  gmvae::log_responsibilities_backward_cpu<T>(
+      {in<T>(z), mixture<T>(log_weights, means, scale, covariance, k, d), in<T>(log_resp), in<T>(grad_resp),
+       in<T>(grad_prob), out<T>(grad_z), out<double>(moments), out<double>(workspace), n},
+      threads);
 }
 
 template <typename T>
-void mixture_statistics(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr log_vars, int assignment,
-                        bool detach, Ptr row_weight, Ptr moments, Ptr log_evidence, Ptr workspace, Int n, Int k, Int d,
-                        int threads) {
+void mixture_kl(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr scale, int covariance, int assignment,
+                bool detach, Ptr kl, Ptr grad_mean, Ptr grad_log_var, Ptr grad_z, Int n, Int k, Int d, int threads) {
+  gmvae::mixture_kl_cpu<T>(
+      {in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, scale, covariance, k, d),
+       static_cast<gmvae::Assignment>(assignment), detach, out<T>(kl), out<T>(grad_mean), out<T>(grad_log_var),
+       out<T>(grad_z), n},
+      threads);
+}
+
+template <typename T>
+void mixture_statistics(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr scale, int covariance,
+                        int assignment, bool detach, Ptr row_weight, Ptr moments, Ptr log_evidence, Ptr workspace,
+                        Int n, Int k, Int d, int threads) {
   gmvae::mixture_statistics_cpu<T>(
-      {in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, log_vars, k, d),
+      {in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, scale, covariance, k, d),
        static_cast<gmvae::Assignment>(assignment), detach, in<T>(row_weight), out<double>(moments),
        out<double>(log_evidence), out<double>(workspace), n},
       threads);
@@ -64,7 +66,9 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("instruction_sets", &gmvae::instruction_sets);
   m.def("instruction_set", &gmvae::instruction_set);
   m.def("set_instruction_set", &gmvae::set_instruction_set);
-  m.def("moments_workspace", &gmvae::moments_workspace);
+  m.def("moments_workspace", [](Int n, Int k, Int d, int covariance) {
+    return gmvae::moments_workspace(n, k, d, static_cast<gmvae::Covariance>(covariance));
+  });
   GMVAE_DEF(m, vector_exp_log);
   GMVAE_DEF(m, log_responsibilities);
   GMVAE_DEF(m, log_responsibilities_backward);

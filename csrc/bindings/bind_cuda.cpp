@@ -9,38 +9,39 @@ namespace {
 void* stream_of(Ptr stream) { return reinterpret_cast<void*>(stream); }
 
 template <typename T>
-void log_responsibilities(Ptr z, Ptr log_weights, Ptr means, Ptr log_vars, Ptr log_resp, Ptr log_prob, Int n, Int k,
-                          Int d, Ptr stream) {
+void log_responsibilities(Ptr z, Ptr log_weights, Ptr means, Ptr scale, int covariance, Ptr log_resp, Ptr log_prob,
+                          Int n, Int k, Int d, Ptr stream) {
   gmvae::log_responsibilities_cuda<T>(
-      {in<T>(z), mixture<T>(log_weights, means, log_vars, k, d), out<T>(log_resp), out<T>(log_prob), n},
+      {in<T>(z), mixture<T>(log_weights, means, scale, covariance, k, d), out<T>(log_resp), out<T>(log_prob), n},
       stream_of(stream));
 }
 
 template <typename T>
-void log_responsibilities_backward(Ptr z, Ptr log_weights, Ptr means, Ptr log_vars, Ptr log_resp, Ptr grad_resp,
-                                   Ptr grad_prob, Ptr grad_z, Ptr moments, Ptr workspace, Int n, Int k, Int d,
-                                   Ptr stream) {
+void log_responsibilities_backward(Ptr z, Ptr log_weights, Ptr means, Ptr scale, int covariance, Ptr log_resp,
+                                   Ptr grad_resp, Ptr grad_prob, Ptr grad_z, Ptr moments, Ptr workspace, Int n, Int k,
+                                   Int d, Ptr stream) {
   gmvae::log_responsibilities_backward_cuda<T>(
-      {in<T>(z), mixture<T>(log_weights, means, log_vars, k, d), in<T>(log_resp), in<T>(grad_resp), in<T>(grad_prob),
-       out<T>(grad_z), out<double>(moments), out<double>(workspace), n},
+      {in<T>(z), mixture<T>(log_weights, means, scale, covariance, k, d), in<T>(log_resp), in<T>(grad_resp),
+       in<T>(grad_prob), out<T>(grad_z), out<double>(moments), out<double>(workspace), n},
       stream_of(stream));
 }
 
 template <typename T>
-void mixture_kl(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr log_vars, int assignment, bool detach,
-                Ptr kl, Ptr grad_mean, Ptr grad_log_var, Ptr grad_z, Int n, Int k, Int d, Ptr stream) {
-  gmvae::mixture_kl_cuda<T>({in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, log_vars, k, d),
-                             static_cast<gmvae::Assignment>(assignment), detach, out<T>(kl), out<T>(grad_mean),
-                             out<T>(grad_log_var), out<T>(grad_z), n},
-                            stream_of(stream));
+void mixture_kl(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr scale, int covariance, int assignment,
+                bool detach, Ptr kl, Ptr grad_mean, Ptr grad_log_var, Ptr grad_z, Int n, Int k, Int d, Ptr stream) {
+  gmvae::mixture_kl_cuda<T>(
+      {in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, scale, covariance, k, d),
+       static_cast<gmvae::Assignment>(assignment), detach, out<T>(kl), out<T>(grad_mean), out<T>(grad_log_var),
+       out<T>(grad_z), n},
+      stream_of(stream));
 }
 
 template <typename T>
-void mixture_statistics(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr log_vars, int assignment,
-                        bool detach, Ptr row_weight, Ptr moments, Ptr log_evidence, Ptr workspace, Int n, Int k, Int d,
-                        Ptr stream) {
+void mixture_statistics(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr scale, int covariance,
+                        int assignment, bool detach, Ptr row_weight, Ptr moments, Ptr log_evidence, Ptr workspace,
+                        Int n, Int k, Int d, Ptr stream) {
   gmvae::mixture_statistics_cuda<T>(
-      {in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, log_vars, k, d),
+      {in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, scale, covariance, k, d),
        static_cast<gmvae::Assignment>(assignment), detach, in<T>(row_weight), out<double>(moments),
        out<double>(log_evidence), out<double>(workspace), n},
       stream_of(stream));
@@ -65,7 +66,9 @@ PYBIND11_MODULE(_cuda, m) {
     const int count = gmvae::cuda_device_count(&status, &message);
     return py::make_tuple(count, status, message);
   });
-  m.def("moments_workspace", &gmvae::moments_workspace_cuda);
+  m.def("moments_workspace", [](Int n, Int k, Int d, int covariance) {
+    return gmvae::moments_workspace_cuda(n, k, d, static_cast<gmvae::Covariance>(covariance));
+  });
   GMVAE_DEF(m, log_responsibilities);
   GMVAE_DEF(m, log_responsibilities_backward);
   GMVAE_DEF(m, mixture_kl);

@@ -42,7 +42,7 @@ def _scale(means: Tensor, log_vars: Tensor | None, cholesky: Tensor | None) -> T
         return diagonal
     assert cholesky is not None
     eye = torch.eye(means.shape[1], dtype=torch.float64, device=means.device)
-    whitening = torch.linalg.solve_triangular(cholesky.double(), eye, upper=False).to(means.dtype)
+    whitening: Tensor = torch.linalg.solve_triangular(cholesky.double(), eye, upper=False).to(means.dtype)
     return whitening if whitening.ndim == 3 else whitening[None]
 
 

@@ -20,8 +20,10 @@ def check_mixture_call(
         raise ValueError(
             f"exactly one of log_vars (diagonal) and cholesky (dense covariances) must be given, got {given}"
         )
-    covariance = {"log_vars": log_vars} if cholesky is None else {"cholesky": cholesky}
-    for key, value in {**rows, "log_weights": log_weights, "means": means, **covariance}.items():
+    named = {**rows, "log_weights": log_weights, "means": means, "log_vars": log_vars, "cholesky": cholesky}
+    for key, value in named.items():
+        if value is None and key in ("log_vars", "cholesky"):
+            continue
         if not isinstance(value, Tensor):
             raise TypeError(f"{key} must be a torch.Tensor, got {type(value).__name__}")
         if value.dtype != first.dtype or value.device != first.device:
@@ -63,8 +65,8 @@ def _fits(
     """The whole check without a message: small calls spend more time in checks than in the kernel."""
     covariance = log_vars if cholesky is None else cholesky
     try:
-        tensors = (*rows.values(), log_weights, means, covariance)
-        dtype, device, (n, d), (k, _) = tensors[0].dtype, tensors[0].device, tensors[0].shape, means.shape
+        first = next(iter(rows.values()))
+        dtype, device, (n, d), (k, _) = first.dtype, first.device, first.shape, means.shape
         shape = covariance.shape  # type: ignore[union-attr]
     except (AttributeError, IndexError, ValueError):
         return False
@@ -78,7 +80,7 @@ def _fits(
         and k > 0
         and all(
             isinstance(t, Tensor) and t.dtype == dtype and t.device == device and t.shape == shape
-            for t, shape in zip(tensors, shapes, strict=True)
+            for t, shape in zip((*rows.values(), log_weights, means, covariance), shapes, strict=True)
         )
     )
 

@@ -1,6 +1,8 @@
 """torch.library registration: schemas, native kernels for CPU and CUDA, fake kernels, autograd.
 
 One Python implementation serves both devices: it allocates, and ``_native.launch`` adds thread count or stream.
+The mixture's covariances arrive as one tensor ``scale``: log variances [K, D], or whitening factors A = L^-1 of dense
+covariances L L', lower triangles in [K, D, D], or [1, D, D] where all components share one.
 ``define``/``impl`` rather than ``custom_op``: the latter costs several microseconds more per call.
 """
 
@@ -16,7 +18,7 @@ from gmvae_fast import _native
 ASSIGNMENTS = {"exact": 0, "sampled": 1, "mean": 2}
 
 _lib = torch.library.Library("gmvae_fast", "DEF")
-_MIXTURE = "Tensor log_weights, Tensor means, Tensor log_vars"
+_MIXTURE = "Tensor log_weights, Tensor means, Tensor scale"
 _lib.define(f"log_responsibilities(Tensor z, {_MIXTURE}) -> (Tensor, Tensor)")
 _lib.define(
     f"log_responsibilities_backward(Tensor grad_resp, Tensor grad_prob, Tensor log_resp, Tensor z, {_MIXTURE}, "
@@ -41,39 +43,67 @@ def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
     return [None if t is None else t.contiguous() for t in tensors]
 
 
-def _moments(like: Tensor, n: int, k: int, d: int, sets: int) -> tuple[Tensor, Tensor]:
-    """float64 result [sets, K (2 D + 1)] and workspace of the statistics kernels."""
-    result = like.new_empty(sets, k * (2 * d + 1), dtype=torch.float64)
-    return result, like.new_empty(_native.moments_workspace(like, n, k, d), dtype=torch.float64)
+def _covariance(scale: Tensor) -> int:
+    """Code of the native launchers: diagonal, full, tied."""
+    return 0 if scale.ndim == 2 else 2 if scale.shape[0] == 1 else 1
 
 
-def _mixture_gradient(moments: Tensor, log_vars: Tensor, sign: float, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the mixture [K], [K, D], [K, D] from sign * (first set of moments) + (second set, if any)."""
-    k, d = log_vars.shape
-    gradient = like.new_empty(k), like.new_empty(k, d), like.new_empty(k, d)
-    log_vars = log_vars.contiguous()
+def _moments_size(k: int, d: int, dense: bool) -> int:
+    return k * (1 + d + (d * (d + 1) // 2 if dense else d))
+
+
+def _moments(like: Tensor, n: int, k: int, d: int, scale: Tensor, sets: int) -> tuple[Tensor, Tensor]:
+    """float64 result [sets, moments] and workspace of the statistics kernels."""
+    result = like.new_empty(sets, _moments_size(k, d, scale.ndim == 3), dtype=torch.float64)
+    return result, like.new_empty(_native.moments_workspace(like, n, k, d, _covariance(scale)), dtype=torch.float64)
+
+
+def _mixture_gradient(moments: Tensor, means: Tensor, scale: Tensor, sign: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient of log_weights, means and scale from sign * (first set of moments) + (second set, if any)."""
+    k, d = means.shape
+    if scale.ndim == 3:
+        return _dense_gradient(moments, means, scale, sign)
+    gradient = means.new_empty(k), means.new_empty(k, d), means.new_empty(k, d)
+    log_vars = scale.contiguous()
     pointers = [t.data_ptr() for t in gradient]
     _native.launch(
-        "mixture_gradient", like, moments.data_ptr(), len(moments), sign, log_vars.data_ptr(), *pointers, k, d
+        "mixture_gradient", means, moments.data_ptr(), len(moments), sign, log_vars.data_ptr(), *pointers, k, d
     )
     return gradient
+
+
+def _dense_gradient(moments: Tensor, means: Tensor, whitening: Tensor, sign: float) -> tuple[Tensor, Tensor, Tensor]:
+    r"""The same for dense covariances, where the logit's mixture terms are log pi + log |A| - tr(A S A') / 2.
+
+    S is the second moment about mu: d/d mu = A'A first, d/d A = weight diag(1 / A_jj) - tril(A S).
+    """
+    k, d = means.shape
+    total = sign * moments[0] + (moments[1] if len(moments) == 2 else 0.0)
+    weight, first, second = split_moments(total, k, d, dense=True)
+    factor = whitening.double()
+    grad_means = (factor.mT @ (factor @ first[:, :, None]))[..., 0]
+    grad_scale = (
+        weight[:, None, None] * torch.diag_embed(1 / factor.diagonal(dim1=1, dim2=2)) - (factor @ second).tril()
+    )
+    if whitening.shape[0] != k:
+        grad_scale = grad_scale.sum(0, keepdim=True)
+    return weight.to(means.dtype), grad_means.to(means.dtype), grad_scale.to(means.dtype)
 
 
 # --- log_responsibilities ---------------------------------------------------------------------------------------
 
 
-def _log_responsibilities(z: Tensor, log_weights: Tensor, means: Tensor, log_vars: Tensor) -> tuple[Tensor, Tensor]:
-    z, log_weights, means, log_vars = (t.contiguous() for t in (z, log_weights, means, log_vars))
+def _log_responsibilities(z: Tensor, log_weights: Tensor, means: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    z, log_weights, means, scale = (t.contiguous() for t in (z, log_weights, means, scale))
     (n, d), k = z.shape, means.shape[0]
     log_resp, log_prob = z.new_empty(n, k), z.new_empty(n)
-    pointers = [t.data_ptr() for t in (z, log_weights, means, log_vars, log_resp, log_prob)]
-    _native.launch("log_responsibilities", z, *pointers, n, k, d)
+    mixture = [t.data_ptr() for t in (log_weights, means, scale)]
+    outputs = [log_resp.data_ptr(), log_prob.data_ptr()]
+    _native.launch("log_responsibilities", z, z.data_ptr(), *mixture, _covariance(scale), *outputs, n, k, d)
     return log_resp, log_prob
 
 
-def _log_responsibilities_fake(
-    z: Tensor, log_weights: Tensor, means: Tensor, log_vars: Tensor
-) -> tuple[Tensor, Tensor]:
+def _log_responsibilities_fake(z: Tensor, log_weights: Tensor, means: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     return z.new_empty(z.shape[0], means.shape[0]), z.new_empty(z.shape[0])
 
 
@@ -84,20 +114,27 @@ def _log_responsibilities_backward(
     z: Tensor,
     log_weights: Tensor,
     means: Tensor,
-    log_vars: Tensor,
+    scale: Tensor,
     need_z: bool,
     need_mixture: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    arguments = _contiguous(z, log_weights, means, log_vars, log_resp, grad_resp, grad_prob)
+    arguments = _contiguous(z, log_weights, means, scale)
+    upstream = _contiguous(log_resp, grad_resp, grad_prob)
     (n, d), k = z.shape, means.shape[0]
     grad_z = z.new_empty(n if need_z else 0, d)
-    moments, workspace = _moments(z, n, k, d, 1) if need_mixture else (None, None)
-    pointers = [_pointer(t) for t in arguments]
+    moments, workspace = _moments(z, n, k, d, scale, 1) if need_mixture else (None, None)
     outputs = [grad_z.data_ptr() if need_z else 0, _pointer(moments), _pointer(workspace)]
-    _native.launch("log_responsibilities_backward", z, *pointers, *outputs, n, k, d)
+    _native.launch(
+        "log_responsibilities_backward",
+        z,
+        *(_pointer(t) for t in arguments),
+        _covariance(scale),
+        *(_pointer(t) for t in upstream),
+        *(*outputs, n, k, d),
+    )
     if moments is None:
-        return grad_z, z.new_empty(0), z.new_empty(0, d), z.new_empty(0, d)
-    return grad_z, *_mixture_gradient(moments, log_vars, 1.0, z)
+        return grad_z, z.new_empty(0), z.new_empty(0, d), scale.new_empty(0, *scale.shape[1:])
+    return grad_z, *_mixture_gradient(moments, means, scale, 1.0)
 
 
 def _log_responsibilities_backward_fake(
@@ -107,12 +144,13 @@ def _log_responsibilities_backward_fake(
     z: Tensor,
     log_weights: Tensor,
     means: Tensor,
-    log_vars: Tensor,
+    scale: Tensor,
     need_z: bool,
     need_mixture: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     (n, d), k = z.shape, means.shape[0] if need_mixture else 0
-    return z.new_empty(n if need_z else 0, d), z.new_empty(k), z.new_empty(k, d), z.new_empty(k, d)
+    grad_scale = scale.new_empty(scale.shape[0] if need_mixture else 0, *scale.shape[1:])
+    return z.new_empty(n if need_z else 0, d), z.new_empty(k), z.new_empty(k, d), grad_scale
 
 
 def _refuse_second_derivative(name: str) -> None:
@@ -144,14 +182,12 @@ def _mixture_kl(
     z: Tensor | None,
     log_weights: Tensor,
     means: Tensor,
-    log_vars: Tensor,
+    scale: Tensor,
     assignment: int,
     detach: bool,
     with_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    mean, log_var, log_weights, means, log_vars = (
-        t.contiguous() for t in (mean, log_var, log_weights, means, log_vars)
-    )
+    mean, log_var, log_weights, means, scale = (t.contiguous() for t in (mean, log_var, log_weights, means, scale))
     z = None if z is None else z.contiguous()
     (n, d), k = mean.shape, means.shape[0]
     grad_rows = n if with_grad else 0
@@ -166,7 +202,7 @@ def _mixture_kl(
         "mixture_kl",
         mean,
         *(mean.data_ptr(), log_var.data_ptr(), _pointer(z)),
-        *(log_weights.data_ptr(), means.data_ptr(), log_vars.data_ptr()),
+        *(log_weights.data_ptr(), means.data_ptr(), scale.data_ptr(), _covariance(scale)),
         *(assignment, detach, kl.data_ptr(), *gradients, n, k, d),
     )
     return kl, grad_mean, grad_log_var, grad_z
@@ -178,7 +214,7 @@ def _mixture_kl_fake(
     z: Tensor | None,
     log_weights: Tensor,
     means: Tensor,
-    log_vars: Tensor,
+    scale: Tensor,
     assignment: int,
     detach: bool,
     with_grad: bool,
@@ -196,22 +232,33 @@ def _mixture_kl_backward(
     z: Tensor | None,
     log_weights: Tensor,
     means: Tensor,
-    log_vars: Tensor,
+    scale: Tensor,
     assignment: int,
     detach: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     (n, d), k = mean.shape, means.shape[0]
     sets = 1 if assignment == ASSIGNMENTS["exact"] or detach else 2
-    moments, workspace = _moments(mean, n, k, d, sets)
-    arguments = _contiguous(mean, log_var, z, log_weights, means, log_vars)
+    moments, workspace = _moments(mean, n, k, d, scale, sets)
+    arguments = _contiguous(mean, log_var, z, log_weights, means, scale)
     grad = grad.contiguous()
     _native.launch(
         "mixture_statistics",
         mean,
         *(_pointer(t) for t in arguments),
-        *(assignment, detach, grad.data_ptr(), moments.data_ptr(), 0, workspace.data_ptr(), n, k, d),
+        *(
+            _covariance(scale),
+            assignment,
+            detach,
+            grad.data_ptr(),
+            moments.data_ptr(),
+            0,
+            workspace.data_ptr(),
+            n,
+            k,
+            d,
+        ),
     )
-    return _mixture_gradient(moments, log_vars, -1.0, mean)  # a second set: through the responsibilities
+    return _mixture_gradient(moments, means, scale, -1.0)  # a second set: through the responsibilities
 
 
 def _mixture_kl_backward_fake(
@@ -221,11 +268,11 @@ def _mixture_kl_backward_fake(
     z: Tensor | None,
     log_weights: Tensor,
     means: Tensor,
-    log_vars: Tensor,
+    scale: Tensor,
     assignment: int,
     detach: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(log_weights), torch.empty_like(means), torch.empty_like(log_vars)
+    return torch.empty_like(log_weights), torch.empty_like(means), torch.empty_like(scale)
 
 
 def _mixture_kl_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -293,17 +340,18 @@ def plain_eager(tensor: Tensor) -> bool:
 
 
 def _mixture_statistics(
-    mean: Tensor, log_var: Tensor | None, log_weights: Tensor, means: Tensor, log_vars: Tensor
+    mean: Tensor, log_var: Tensor | None, log_weights: Tensor, means: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    arguments = _contiguous(mean, log_var, None, log_weights, means, log_vars)
+    arguments = _contiguous(mean, log_var, None, log_weights, means, scale)
     (n, d), k = mean.shape, means.shape[0]
-    moments, workspace = _moments(mean, n, k, d, 1)
+    moments, workspace = _moments(mean, n, k, d, scale, 1)
     evidence = mean.new_empty((), dtype=torch.float64)
     _native.launch(
         "mixture_statistics",
         mean,
         *(_pointer(t) for t in arguments),
         *(
+            _covariance(scale),
             ASSIGNMENTS["exact"],
             False,
             0,
@@ -319,16 +367,23 @@ def _mixture_statistics(
 
 
 def _mixture_statistics_fake(
-    mean: Tensor, log_var: Tensor | None, log_weights: Tensor, means: Tensor, log_vars: Tensor
+    mean: Tensor, log_var: Tensor | None, log_weights: Tensor, means: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     k, d = means.shape
-    return mean.new_empty(k * (2 * d + 1), dtype=torch.float64), mean.new_empty((), dtype=torch.float64)
+    size = _moments_size(k, d, scale.ndim == 3)
+    return mean.new_empty(size, dtype=torch.float64), mean.new_empty((), dtype=torch.float64)
 
 
 def split_moments(moments: Tensor, k: int, d: int, dense: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """weight [K], first [K, D], second [K, D] of one flat set of moments."""
-    weight, first, second = moments.split((k, k * d, k * d))
-    return weight, first.view(k, d), second.view(k, d)
+    """weight [K], first [K, D], second [K, D] or (dense) [K, D, D] of one flat set of moments."""
+    weight, first, second = moments.split((k, k * d, len(moments) - k - k * d))
+    if not dense:
+        return weight, first.view(k, d), second.view(k, d)
+    row, column = torch.tril_indices(d, d, device=moments.device)
+    square = moments.new_empty(k, d, d)
+    square[:, row, column] = second.view(k, -1)
+    square[:, column, row] = second.view(k, -1)
+    return weight, first.view(k, d), square
 
 
 for _name, _kernel, _fake in (

@@ -17,7 +17,8 @@ LOG_2PI = math.log(2 * math.pi)
 
 def mahalanobis(diff: Tensor, cholesky: Tensor) -> Tensor:
     """Squared lengths |L_c^-1 diff_ic|^2: [N, K, D], [K, D, D] or [D, D] -> [N, K]."""
-    return torch.linalg.solve_triangular(cholesky, diff.permute(1, 2, 0), upper=False).square().sum(1).T
+    white: Tensor = torch.linalg.solve_triangular(cholesky, diff.permute(1, 2, 0), upper=False)
+    return white.square().sum(1).T
 
 
 def log_determinant(cholesky: Tensor) -> Tensor:
@@ -28,7 +29,8 @@ def log_determinant(cholesky: Tensor) -> Tensor:
 def precision_diagonal(cholesky: Tensor) -> Tensor:
     """Diagonal of Sigma^-1: [..., D, D] -> [..., D]."""
     eye = torch.eye(cholesky.shape[-1], dtype=cholesky.dtype, device=cholesky.device)
-    return torch.linalg.solve_triangular(cholesky, eye, upper=False).square().sum(-2)
+    whitening: Tensor = torch.linalg.solve_triangular(cholesky, eye, upper=False)
+    return whitening.square().sum(-2)
 
 
 def log_density(z: Tensor, means: Tensor, log_vars: Tensor | None, cholesky: Tensor | None = None) -> Tensor:

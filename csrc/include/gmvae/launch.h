@@ -14,12 +14,21 @@ enum class Assignment : int {
   kMean = 2,     // gamma_c = p(c | z = mean)
 };
 
+enum class Covariance : int {
+  kDiagonal = 0,
+  kFull = 1,
+  kTied = 2,  // one dense covariance for all components
+};
+
 template <typename T>
 struct MixtureView {
   const T* log_weights;  // [k]
   const T* means;        // [k, d]
-  const T* log_vars;     // [k, d]
+  const T* log_vars;     // [k, d] for kDiagonal, else null
   std::int64_t k, d;
+  // Whitening factors A = L^-1 of dense covariances L L': lower triangles in [k, d, d] (kFull) or [d, d] (kTied).
+  const T* whitening = nullptr;
+  Covariance covariance = Covariance::kDiagonal;
 };
 
 template <typename T>
@@ -39,8 +48,8 @@ struct LogRespBackwardArgs {
   const T* grad_resp;  // [n, k] upstream gradient of log_resp
   const T* grad_prob;  // [n] upstream gradient of log_prob
   T* grad_z;           // [n, d] or null
-  double* moments;     // [k * (2 d + 1)] as in MomentsArgs, or null: gradient of the mixture not wanted
-  double* workspace;   // moments_workspace(n, k, d) values (CUDA: moments_workspace_cuda), or null with `moments`
+  double* moments;     // [moments_size] as in MomentsArgs, or null: gradient of the mixture not wanted
+  double* workspace;   // moments_workspace(...) values (CUDA: moments_workspace_cuda), or null with `moments`
   std::int64_t n;
 };
 
@@ -61,7 +70,9 @@ struct MixtureKlArgs {
 
 // Moments of a weight w_ic about the current means, accumulated in float64 in a fixed order:
 //   weight_c = sum_i w_ic, first_cj = sum_i w_ic (m_ij - mu_cj), second_cj = sum_i w_ic (s2_ij + (m_ij - mu_cj)^2)
-// stored as weight [k], first [k, d], second [k, d] one after the other.
+// stored as weight [k], first [k, d], second [k, d] one after the other. For dense covariances second is
+//   second_cuv = sum_i w_ic ((m_iu - mu_cu) (m_iv - mu_cv) + [u = v] s2_iu),  v <= u,
+// rows of the lower triangle one after the other: [k, d (d + 1) / 2].
 // w = row_weight_i * gamma_ic. With an attached kSampled or kMean assignment a second set follows, of
 // w = row_weight_i * d kl_i / d logit_ic about the assignment's point (z or mean, s2 = 0).
 template <typename T>
@@ -73,42 +84,53 @@ struct MomentsArgs {
   Assignment assignment;
   bool detach;
   const T* row_weight;   // [n], or null: 1
-  double* moments;       // [sets * k * (2 d + 1)]
+  double* moments;       // [sets * moments_size]
   double* log_evidence;  // [1] sum_i logsumexp_c(log pi_c - KL_c), for points sum_i log p(x_i); or null
-  double* workspace;     // moments_workspace(n, k, d) values (CUDA: moments_workspace_cuda)
+  double* workspace;     // moments_workspace(...) values (CUDA: moments_workspace_cuda)
   std::int64_t n;
 };
 
-GMVAE_HD constexpr std::int64_t moments_size(std::int64_t k, std::int64_t d) { return k * (2 * d + 1); }
+GMVAE_HD constexpr std::int64_t moments_size(std::int64_t k, std::int64_t d, Covariance covariance) {
+  return k * (1 + d + (covariance == Covariance::kDiagonal ? d : d * (d + 1) / 2));
+}
 
 // Sets of moments that an assignment needs.
 GMVAE_HD constexpr int moment_sets(Assignment assignment, bool detach) {
   return assignment == Assignment::kExact || detach ? 1 : 2;
 }
 
-// Rows are cut into at most kMaxChunks chunks whose borders depend on n alone, never on the number of threads;
-// each chunk sums on its own, and chunks are added in order: one result for every thread count.
+// Rows are cut into chunks whose borders depend on sizes alone, never on the number of threads; each chunk sums on
+// its own, and chunks are added in order: one result for every thread count. `size` is the number of sums of a chunk
+// (moments_size, or 0): at most kMaxChunks chunks, fewer where their sums would fill more than kMaxPartials values.
 constexpr std::int64_t kMaxChunks = 256;
+constexpr std::int64_t kFewestChunks = 16;
+constexpr std::int64_t kMaxPartials = 1 << 22;
 constexpr std::int64_t kMinChunkRows = 1024;
 
-GMVAE_HD constexpr std::int64_t chunk_rows(std::int64_t n) {
-  const std::int64_t rows = (n + kMaxChunks - 1) / kMaxChunks;
+GMVAE_HD constexpr std::int64_t chunk_rows(std::int64_t n, std::int64_t size) {
+  const std::int64_t fit = size > 0 ? kMaxPartials / size : kMaxChunks;
+  const std::int64_t most = fit < kFewestChunks ? kFewestChunks : (fit < kMaxChunks ? fit : kMaxChunks);
+  const std::int64_t rows = (n + most - 1) / most;
   const std::int64_t units = (rows + kMinChunkRows - 1) / kMinChunkRows;
   return (units < 1 ? 1 : units) * kMinChunkRows;
 }
 
-GMVAE_HD constexpr std::int64_t chunk_count(std::int64_t n) { return (n + chunk_rows(n) - 1) / chunk_rows(n); }
-
-// float64 values of scratch for two sets of moments and the log evidence, per chunk.
-GMVAE_HD constexpr std::int64_t moments_workspace(std::int64_t n, std::int64_t k, std::int64_t d) {
-  return chunk_count(n) * (2 * moments_size(k, d) + 1);
+GMVAE_HD constexpr std::int64_t chunk_count(std::int64_t n, std::int64_t size) {
+  return (n + chunk_rows(n, size) - 1) / chunk_rows(n, size);
 }
 
-// Gradient of the mixture from moments: with w = sign * (first set) + (second set, if any),
+// float64 values of scratch for two sets of moments and the log evidence, per chunk.
+GMVAE_HD constexpr std::int64_t moments_workspace(std::int64_t n, std::int64_t k, std::int64_t d,
+                                                  Covariance covariance) {
+  const std::int64_t size = moments_size(k, d, covariance);
+  return chunk_count(n, size) * (2 * size + 1);
+}
+
+// Gradient of a diagonal mixture from moments: with w = sign * (first set) + (second set, if any),
 //   sum_i w_ic d (log pi_c + log N_c) / d (log pi_c, mu_cj, log var_cj).
 template <typename T>
 struct MixtureGradientArgs {
-  const double* moments;  // [sets * k * (2 d + 1)]
+  const double* moments;  // [sets * moments_size]
   int sets;
   double sign;
   const T* log_vars;    // [k, d]
@@ -142,7 +164,7 @@ template <typename T>
 void mixture_gradient_cuda(const MixtureGradientArgs<T>& args, void* stream);
 
 // float64 values of `workspace` that the CUDA kernels need in place of moments_workspace.
-std::int64_t moments_workspace_cuda(std::int64_t n, std::int64_t k, std::int64_t d);
+std::int64_t moments_workspace_cuda(std::int64_t n, std::int64_t k, std::int64_t d, Covariance covariance);
 
 // Number of usable devices; 0 (never an error) when there is no driver or no GPU.
 int cuda_device_count(int* status, const char** message);

@@ -1,5 +1,5 @@
 #pragma once
-// Per-element mathematics of a diagonal Gaussian mixture: the only home of these formulas in native code.
+// Per-element mathematics of a Gaussian mixture: the only home of these formulas in native code.
 // V is float or double (a CUDA thread, one row) or a vector of rows (a CPU lane group); S is the scalar type.
 //
 // Notation: q(z|x) = N(m, diag s2) with s2 = exp(lv); component c = N(mu_c, diag var_c), iv = 1 / var_c.
@@ -7,6 +7,9 @@
 //   offset_c   = log pi_c - 1/2 sum_j log var_cj
 //   KL_c       = 1/2 [ sum_j log var_cj - sum_j lv_j - D + energy_c ]
 //   log pi_c + log N(z; mu_c, var_c) = offset_c - 1/2 energy_c - D/2 log 2 pi
+// Dense covariances L L' by their whitening factors A = L^-1, with P = A'A = (L L')^-1:
+//   energy_c   = sum_j s2_j P_jj + |A (m - mu_c)|^2
+//   offset_c   = log pi_c + sum_j log A_jj,   so that sum_j log var_cj becomes -2 sum_j log A_jj
 // Differences are (m - mu)^2, never an expanded product: the expansion loses digits at large offsets.
 #include <cstdint>
 
