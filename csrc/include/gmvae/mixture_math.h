@@ -32,6 +32,17 @@ GMVAE_HD V energy_term(V x, S mu, S inv_var) {
   return diff * diff * inv_var;
 }
 
+// The two parts of a dense covariance's energy: one coordinate of A (x - mu), and one posterior variance.
+template <class V>
+GMVAE_HD V dense_energy_term(V white) {
+  return white * white;
+}
+
+template <class V, class S>
+GMVAE_HD V dense_trace_term(V s2, S precision) {
+  return s2 * precision;
+}
+
 // offset_c; the caller sums over the coordinates in float64.
 template <class S>
 GMVAE_HD S component_offset(S log_weight, double sum_log_var) {
