@@ -4,9 +4,12 @@
 #if defined(__CUDACC__)
 #define GMVAE_DEVICE __device__ __forceinline__
 #define GMVAE_UNROLL _Pragma("unroll")
+#define GMVAE_PRAGMA(text) _Pragma(#text)
+#define GMVAE_UNROLL_BY(count) GMVAE_PRAGMA(unroll count)
 #else
 #define GMVAE_DEVICE inline
 #define GMVAE_UNROLL
+#define GMVAE_UNROLL_BY(count)
 #endif
 
 #include <cstdint>
@@ -29,6 +32,12 @@ struct Block {
   GMVAE_DEVICE T group_sum(T value, int lanes) const {
     for (int step = lanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
     return value;
+  }
+
+  // What lane `source` of the warp holds. The whole warp must arrive together.
+  template <typename T>
+  GMVAE_DEVICE T shuffle(T value, int source) const {
+    return __shfl_sync(0xffffffffu, value, source);
   }
 };
 #endif

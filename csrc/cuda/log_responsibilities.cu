@@ -16,9 +16,10 @@ __global__ void __launch_bounds__(gpu::kThreads) grad_z_kernel(LogRespBackwardAr
   gpu::log_responsibilities_grad_z<Row>(gpu::Block{}, a, plan, gpu::dynamic_shared<T>());
 }
 
-template <typename T>
+template <bool kDense, typename T>
 __global__ void __launch_bounds__(gpu::kThreads) moments_kernel(LogRespBackwardArgs<T> a, gpu::MomentsPlan plan) {
-  gpu::moments_partial<gpu::LogitGradientWeights<T>>(gpu::Block{}, a, plan, 0, a.workspace, gpu::dynamic_shared<T>());
+  gpu::add_moments<kDense, gpu::LogitGradientWeights<T>>(gpu::Block{}, a, plan, 0, a.workspace,
+                                                         gpu::dynamic_shared<T>());
 }
 
 }  // namespace
@@ -26,7 +27,7 @@ __global__ void __launch_bounds__(gpu::kThreads) moments_kernel(LogRespBackwardA
 template <typename T>
 void log_responsibilities_cuda(const LogRespArgs<T>& a, void* stream) {
   if (a.n == 0) return;  // an empty grid is a launch error
-  gpu::with_row<T>(a.mixture.d, [&](auto type) {
+  gpu::with_row<T>(a.mixture, [&](auto type) {
     using Row = typename decltype(type)::type;
     const gpu::LogRespPlan plan = gpu::plan_log_responsibilities<Row>(a, gpu::kRowShared);
     gpu::launch_rows(forward_kernel<Row, T>, a.n, plan.rows, plan.shared, stream, a, plan);
@@ -36,7 +37,7 @@ void log_responsibilities_cuda(const LogRespArgs<T>& a, void* stream) {
 template <typename T>
 void log_responsibilities_backward_cuda(const LogRespBackwardArgs<T>& a, void* stream) {
   if (a.grad_z && a.n > 0) {
-    gpu::with_row<T>(a.mixture.d, [&](auto type) {
+    gpu::with_row<T>(a.mixture, [&](auto type) {
       using Row = typename decltype(type)::type;
       const gpu::RowPlan plan = gpu::plan_rows<Row>(a.mixture, {a.z, a.grad_z}, gpu::kRowShared);
       gpu::launch_rows(grad_z_kernel<Row, T>, a.n, plan, plan.shared, stream, a, plan);
@@ -44,8 +45,10 @@ void log_responsibilities_backward_cuda(const LogRespBackwardArgs<T>& a, void* s
   }
   if (!a.moments) return;
   const gpu::MomentsPlan plan = gpu::plan_logit_moments(a, gpu::kMomentShared);
-  if (plan.blocks > 0) gpu::launch(moments_kernel<T>, plan.blocks, gpu::kThreads, plan.shared, stream, a, plan);
-  gpu::launch_reduce(a.workspace, plan.blocks, a.mixture.k, a.mixture.d, a.moments, nullptr, stream);
+  const bool diagonal = a.mixture.covariance == Covariance::kDiagonal;
+  auto* const kernel = diagonal ? moments_kernel<false, T> : moments_kernel<true, T>;
+  if (plan.blocks > 0) gpu::launch(kernel, plan.blocks, gpu::kThreads, plan.shared, stream, a, plan);
+  gpu::launch_reduce(a.workspace, plan.blocks, gpu::moments_of(a.mixture), a.moments, nullptr, stream);
 }
 
 template void log_responsibilities_cuda<float>(const LogRespArgs<float>&, void*);

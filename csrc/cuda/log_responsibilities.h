@@ -92,7 +92,8 @@ GMVAE_DEVICE void log_responsibilities_grad_z(const B& block, const LogRespBackw
     for (std::int64_t first = 0; first < a.mixture.k; first += plan.tile) {
       const Tables<T> t = tiles.open(block, first);
       for (int c = 0; c < t.count; ++c) {
-        row.template pull<false>(t, c, -logit_gradient(a, i, first + c, excess), pull, pull);
+        row.visit(t, c);
+        row.template pull<false>(block, t, c, -logit_gradient(a, i, first + c, excess), pull, pull);
       }
     }
     row.store(pull, a.grad_z, i, mine);

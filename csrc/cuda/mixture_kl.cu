@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(gpu::kThreads) assigned_kernel(MixtureKlArgs<T
 template <typename T>
 void mixture_kl_cuda(const MixtureKlArgs<T>& a, void* stream) {
   if (a.n == 0) return;  // an empty grid is a launch error
-  gpu::with_row<T>(a.mixture.d, [&](auto type) {
+  gpu::with_row<T>(a.mixture, [&](auto type) {
     using Row = typename decltype(type)::type;
     const gpu::RowPlan plan = gpu::plan_rows<Row>(
         a.mixture, {a.mean, a.log_var, a.z, a.grad_mean, a.grad_log_var, a.grad_z}, gpu::kRowShared);

@@ -5,7 +5,7 @@ namespace gmvae::gpu {
 
 // Components handled together: independent sums, and one raise of the largest logit for all.
 template <class Row>
-constexpr int kBatch = Row::kCoordinates > 8 ? 2 : 4;
+constexpr int kBatch = Row::kDense ? 1 : (Row::kCoordinates > 8 ? 2 : 4);
 
 template <bool kGrad, int C, class Row, class B, typename T>
 GMVAE_DEVICE void add_exact(const B& block, const Row& row, const Tables<T>& t, int c, LogSumExp<T>& norm,
@@ -26,7 +26,7 @@ GMVAE_DEVICE void add_exact(const B& block, const Row& row, const Tables<T>& t, 
   for (int v = 0; v < C; ++v) {
     const T w = exp_of(logit[v] - norm.top);
     norm.sum += w;
-    if (kGrad) row.template pull<true>(t, c + v, w, pull, precision);
+    if (kGrad) row.template pull<true>(block, t, c + v, w, pull, precision);
   }
 }
 
@@ -102,14 +102,14 @@ GMVAE_DEVICE void mixture_kl_assigned(const B& block, const MixtureKlArgs<T>& a,
       for (int c = 0; c < t.count; ++c) {
         const T logit = logit_and_gap(t, c, &gap);
         const T gamma = exp_of(logit - norm.top) * scale;
-        row.template pull<true>(t, c, gamma, pull, precision);
+        row.template pull<true>(block, t, c, gamma, pull, precision);
         if (!attached) continue;
         // The logit of component c falls by (z - mu) iv per unit of z.
         const T through = -math::responsibility_gradient(gamma, gap, mean_gap);
         if (sampled) {  // not one call with the sum chosen: that would move both sums to local memory
-          row.pull_point(t, c, through, pull_z);
+          row.pull_point(block, t, c, through, pull_z);
         } else {
-          row.pull_point(t, c, through, pull);
+          row.pull_point(block, t, c, through, pull);
         }
       }
     }

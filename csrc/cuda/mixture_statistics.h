@@ -16,7 +16,8 @@ struct MomentsPlan {
   bool persistent;          // one patch per thread: its sums stay in registers until the end
   std::int64_t tables_at;   // offsets into shared memory, in elements of T: tables of the mixture,
   std::int64_t weights_at;  //   weights [tile][stride] and
-  std::int64_t state_at;    //   the rows' normalisers [3][tile_rows], behind coordinates [2][chunk][stride]
+  std::int64_t state_at;    //   the rows' normalisers [3][tile_rows], behind coordinates [2][chunk][stride];
+  std::int64_t sums_at;     //   float64 sums of dense covariances, or -1: they do not fit
   std::int64_t blocks;
   std::int64_t shared;  // bytes
 };
@@ -26,8 +27,15 @@ constexpr int kPatchComponents = 2;
 template <class Row>
 constexpr int kPatchCoordinates = Row::kTables && Row::kCoordinates < 4 ? Row::kCoordinates : 4;
 
+template <typename T>
+constexpr std::int64_t moments_of(const MixtureView<T>& m) {
+  return moments_size(m.k, m.d, m.covariance);
+}
+
 // Values of one block in the workspace: one set of moments and the log evidence.
-GMVAE_HD constexpr std::int64_t partial_size(std::int64_t k, std::int64_t d) { return moments_size(k, d) + 1; }
+GMVAE_HD constexpr std::int64_t partial_size(std::int64_t k, std::int64_t d, Covariance covariance) {
+  return moments_size(k, d, covariance) + 1;
+}
 
 template <typename T, int PC, int PJ>
 struct PatchSum {
@@ -335,7 +343,7 @@ GMVAE_DEVICE void moments_partial(const B& block, const typename Weights::Args& 
                                   double* workspace /* [blocks, partial_size] */, typename Weights::T* shared) {
   using T = typename Weights::T;
   constexpr int PC = kPatchComponents, PJ = Weights::kCoordinates;
-  const std::int64_t k = a.mixture.k, d = a.mixture.d, size = partial_size(k, d);
+  const std::int64_t k = a.mixture.k, d = a.mixture.d, size = partial_size(k, d, a.mixture.covariance);
   double* const partial = workspace + block.index() * size;
   T* const x = shared;
   T* const s2 = x + plan.chunk * plan.stride;

@@ -1,6 +1,7 @@
 #pragma once
-// One row of data against the components of the mixture. A row lies in the registers of one thread, or of a group of
-// lanes of a warp (RegisterRow), or stays in memory when it is too long for that (WideRow).
+// One row of data against the components of a diagonal mixture. A row lies in the registers of one thread, or of a
+// group of lanes of a warp (RegisterRow), or stays in memory when it is too long for that (WideRow). dense_rows.h holds
+// the same for dense covariances.
 // Half-precision storage would be added in `widen`: every element of a row array passes through it.
 #include <cmath>
 #include <cstdint>
@@ -41,6 +42,7 @@ struct RowPlan {
   int lanes;            // per row
   int tile;             // components whose tables lie in shared memory at a time
   int stride;           // of a table row
+  int factor_step;      // between the components' whitening factors in shared memory; 0 for one that all share
   bool vector;          // rows are aligned for packs
   std::int64_t shared;  // bytes
 };
@@ -50,11 +52,12 @@ struct RowPlan {
 template <typename T>
 struct Tables {
   const T* mu;       // [count, stride]
-  const T* inv_var;  // [count, stride]
+  const T* inv_var;  // [count, stride]; dense covariances: the diagonal of P = A'A
+  const T* factor;   // [count or 1, factor_size(stride)] whitening factors A as DenseRow reads them
   const T* offset;   // [count]
   MixtureView<T> mixture;
   std::int64_t first;
-  int count, stride;
+  int count, stride, factor_step;
 };
 
 // Fills shared memory tile by tile; a mixture that fits as a whole is loaded once per block.
@@ -64,7 +67,7 @@ class ComponentTiles {
 
  public:
   GMVAE_DEVICE ComponentTiles(const MixtureView<T>& mixture, const RowPlan& plan, T* shared)
-      : mixture_(mixture), tile_(plan.tile), stride_(plan.stride), shared_(shared) {}
+      : mixture_(mixture), tile_(plan.tile), stride_(plan.stride), factor_step_(plan.factor_step), shared_(shared) {}
 
   GMVAE_DEVICE bool whole() const { return mixture_.k <= tile_; }
 
@@ -74,39 +77,38 @@ class ComponentTiles {
     const int count = static_cast<int>(mixture_.k - first < tile_ ? mixture_.k - first : tile_);
     T* const mu = shared_;
     T* const inv_var = mu + std::int64_t(tile_) * stride_;
-    T* const offset = inv_var + std::int64_t(tile_) * stride_;
-    if (Row::kTables && held_ != first) {
-      if (held_ >= 0) block.sync();  // the tile that goes may still be read
-      fill(block, first, count, mu, inv_var, offset);
-      held_ = first;
-      block.sync();
+    T* const factor = inv_var + std::int64_t(tile_) * stride_;
+    T* const offset = factor + (factor_step_ ? tile_ * factor_step_ : Row::factor_size(stride_));
+    if constexpr (Row::kTables) {
+      if (held_ != first) {
+        if (held_ >= 0) block.sync();  // the tile that goes may still be read
+        fill(block, first, count, mu, inv_var, factor, offset);
+        held_ = first;
+        block.sync();
+      }
     }
-    return {mu, inv_var, offset, mixture_, first, count, stride_};
+    return {mu, inv_var, factor, offset, mixture_, first, count, stride_, factor_step_};
   }
 
  private:
   // A warp per component: reads run along its coordinates.
   template <class B>
-  GMVAE_DEVICE void fill(const B& block, std::int64_t first, int count, T* mu, T* inv_var, T* offset) const {
+  GMVAE_DEVICE void fill(const B& block, std::int64_t first, int count, T* mu, T* inv_var, T* factor,
+                         T* offset) const {
     const int lane = block.thread() % kWarp, d = static_cast<int>(mixture_.d);
     for (int c = block.thread() / kWarp; c < count; c += block.threads() / kWarp) {
       const T* const means = mixture_.means + (first + c) * d;
-      const T* const log_vars = mixture_.log_vars + (first + c) * d;
-      double sum = 0;
-      for (int j = lane; j < stride_; j += kWarp) {
-        const T log_var = j < d ? log_vars[j] : T(0);
-        mu[c * stride_ + j] = j < d ? means[j] : T(0);
-        inv_var[c * stride_ + j] = j < d ? exp_of(-log_var) : T(0);
-        sum += static_cast<double>(log_var);
-      }
-      sum = block.group_sum(sum, kWarp);
+      for (int j = lane; j < stride_; j += kWarp) mu[c * stride_ + j] = j < d ? means[j] : T(0);
+      T* const own = c == 0 || factor_step_ ? factor + c * factor_step_ : nullptr;  // a shared one is filled once
+      const double share = Row::fill_covariance(mixture_, first + c, lane, stride_, inv_var + c * stride_, own);
+      const double sum = block.group_sum(share, kWarp);
       if (lane == 0) offset[c] = math::component_offset(mixture_.log_weights[first + c], sum);
     }
   }
 
   MixtureView<T> mixture_;
   std::int64_t tile_, held_ = -1;
-  int stride_;
+  int stride_, factor_step_;
   T* shared_;
 };
 
@@ -140,7 +142,7 @@ template <typename T, int J, bool kGrouped>
 class RegisterRow {
  public:
   using Scalar = T;
-  static constexpr bool kTables = true;
+  static constexpr bool kTables = true, kDense = false;
   static constexpr int kCoordinates = J;
   static constexpr int kLanes = kGrouped ? 0 : 1;  // 0: known at run time
   static constexpr int kWidest = 16 / static_cast<int>(sizeof(T));
@@ -153,6 +155,22 @@ class RegisterRow {
 
   GMVAE_DEVICE RegisterRow(int thread, const RowPlan& plan)
       : lanes_(plan.lanes), lane_(thread % (kGrouped ? plan.lanes : 1)), vector_(plan.vector) {}
+
+  // Tables of one component: coordinates in a table row, values of its whitening factor.
+  static constexpr int table_stride(int lanes, std::int64_t) { return lanes * J; }
+  GMVAE_HD static constexpr int factor_size(int) { return 0; }
+
+  // A lane's part of the tables of component c; returns its part of sum_j log var_cj.
+  GMVAE_DEVICE static double fill_covariance(const MixtureView<T>& m, std::int64_t c, int lane, int stride, T* inv_var,
+                                             T*) {
+    double sum = 0;
+    for (int j = lane; j < stride; j += kWarp) {
+      const T log_var = j < m.d ? m.log_vars[c * m.d + j] : T(0);
+      inv_var[j] = j < m.d ? exp_of(-log_var) : T(0);
+      sum += static_cast<double>(log_var);
+    }
+    return sum;
+  }
 
   GMVAE_DEVICE int lanes() const { return kGrouped ? lanes_ : 1; }
   GMVAE_DEVICE int lane() const { return kGrouped ? lane_ : 0; }
@@ -227,14 +245,20 @@ class RegisterRow {
   // An empty sum for row i of `out`.
   GMVAE_DEVICE Sum open(T*, std::int64_t, bool) const { return Sum{}; }
 
+  // Comes before the pulls of a component whose logit was not just asked for; dense rows then whiten.
+  GMVAE_DEVICE void visit(const Tables<T>&, int) const {}
+
   // pull_j += w (x_j - mu_cj) iv_cj, precision_j += w iv_cj
-  template <bool kPrecision>
-  GMVAE_DEVICE void pull(const Tables<T>& t, int c, T w, Sum& pull, Sum& precision) const {
+  template <bool kPrecision, class B>
+  GMVAE_DEVICE void pull(const B&, const Tables<T>& t, int c, T w, Sum& pull, Sum& precision) const {
     add<kPrecision>(x_, t, c, w, pull, precision);
   }
 
   // The same about the assignment point, without precision.
-  GMVAE_DEVICE void pull_point(const Tables<T>& t, int c, T w, Sum& pull) const { add<false>(z_, t, c, w, pull, pull); }
+  template <class B>
+  GMVAE_DEVICE void pull_point(const B&, const Tables<T>& t, int c, T w, Sum& pull) const {
+    add<false>(z_, t, c, w, pull, pull);
+  }
 
   GMVAE_DEVICE void scale(T factor, Sum& sum) const {
     GMVAE_UNROLL
@@ -312,8 +336,11 @@ class RegisterRow {
     }
   }
 
-  int lanes_, lane_, d_ = 0;
+  int lanes_, lane_;
   bool vector_;
+
+ protected:
+  int d_ = 0;
   T x_[J], s2_[J], z_[J];  // arrays that a kernel never reads take no registers
   T sum_log_var_ = 0;
 };
@@ -324,7 +351,7 @@ template <typename T>
 class WideRow {
  public:
   using Scalar = T;
-  static constexpr bool kTables = false;
+  static constexpr bool kTables = false, kDense = false;
   static constexpr int kCoordinates = 0;
   static constexpr int kLanes = kWarp;
   static constexpr int kPack = 1;
@@ -332,6 +359,9 @@ class WideRow {
   struct Sum {
     T* out;  // [d], or null for a lane group without a row of its own
   };
+
+  static constexpr int table_stride(int, std::int64_t) { return 0; }
+  GMVAE_HD static constexpr int factor_size(int) { return 0; }
 
   GMVAE_DEVICE WideRow(int thread, const RowPlan&) : lane_(thread % kWarp) {}
   GMVAE_DEVICE int lanes() const { return kWarp; }
@@ -383,12 +413,17 @@ class WideRow {
     return {out + i * d_};
   }
 
-  template <bool kPrecision>
-  GMVAE_DEVICE void pull(const Tables<T>& t, int c, T w, Sum& pull, Sum& precision) const {
+  GMVAE_DEVICE void visit(const Tables<T>&, int) const {}
+
+  template <bool kPrecision, class B>
+  GMVAE_DEVICE void pull(const B&, const Tables<T>& t, int c, T w, Sum& pull, Sum& precision) const {
     add(x_, t, c, w, pull.out, kPrecision ? precision.out : nullptr);
   }
 
-  GMVAE_DEVICE void pull_point(const Tables<T>& t, int c, T w, Sum& pull) const { add(z_, t, c, w, pull.out, nullptr); }
+  template <class B>
+  GMVAE_DEVICE void pull_point(const B&, const Tables<T>& t, int c, T w, Sum& pull) const {
+    add(z_, t, c, w, pull.out, nullptr);
+  }
 
   GMVAE_DEVICE void store(const Sum&, T*, std::int64_t, bool) const {}  // it grew there
 
@@ -397,9 +432,16 @@ class WideRow {
     for (int j = lane_; j < d_; j += kWarp) precision.out[j] = math::grad_log_var(variance(j), precision.out[j]);
   }
 
- private:
+ protected:
   GMVAE_DEVICE T variance(int j) const { return log_var_ ? exp_of(widen(log_var_[j])) : T(0); }
   GMVAE_DEVICE const T* mu(const Tables<T>& t, int c) const { return t.mixture.means + (t.first + c) * d_; }
+
+  int lane_, d_ = 0;
+  const T* x_ = nullptr;        // [d]
+  const T* log_var_ = nullptr;  // [d] or null
+  const T* z_ = nullptr;        // [d]
+
+ private:
   GMVAE_DEVICE T inv_var(const Tables<T>& t, int c, int j) const {
     return exp_of(-t.mixture.log_vars[(t.first + c) * d_ + j]);
   }
@@ -419,11 +461,6 @@ class WideRow {
       if (precision) precision[j] += share;
     }
   }
-
-  int lane_, d_ = 0;
-  const T* x_ = nullptr;        // [d]
-  const T* log_var_ = nullptr;  // [d] or null
-  const T* z_ = nullptr;        // [d]
 };
 
 // Calls body(i, mine, first) for the rows i of this thread's lane group, first being the block's first row. Every

@@ -16,12 +16,14 @@
 #include <string>
 #include <vector>
 
+#include "../../csrc/cuda/mixture_gradient.h"
 #include "../../csrc/cuda/mixture_kl.h"
 #include "../../csrc/cuda/plan.h"
 
 namespace {
 
 using gmvae::Assignment;
+using gmvae::Covariance;
 namespace gpu = gmvae::gpu;
 
 constexpr std::size_t kStack = 64 * 1024;
@@ -140,6 +142,16 @@ struct HostBlock {
     emulator->wait(1, warp, gpu::kWarp);  // nobody overwrites a slot that is still read
     return sum;
   }
+
+  template <typename T>
+  T shuffle(T value, int source) const {
+    const int self = thread(), warp = self / gpu::kWarp * gpu::kWarp;
+    std::memcpy(emulator->slot(self), &value, sizeof(T));
+    emulator->wait(1, warp, gpu::kWarp);
+    std::memcpy(&value, emulator->slot(warp + source), sizeof(T));
+    emulator->wait(1, warp, gpu::kWarp);
+    return value;
+  }
 };
 
 // Runs body(block, shared) for every block of a grid.
@@ -163,24 +175,25 @@ void launch_rows(std::int64_t n, const gpu::RowPlan& plan, std::int64_t shared, 
   launch<T>(blocks < 2 ? blocks : 2, gpu::kThreads, shared, body);  // two, so that blocks walk over the rows
 }
 
-void reduce(const double* partials, std::int64_t count, std::int64_t k, std::int64_t d, double* moments,
-            double* evidence) {
-  const std::int64_t size = gpu::partial_size(k, d);
+void reduce(const double* partials, std::int64_t count, std::int64_t size, double* moments, double* evidence) {
   launch<double>((size + gpu::kWarp - 1) / gpu::kWarp, gpu::kReduceGroups * gpu::kWarp,
                  gpu::kReduceGroups * gpu::kWarp * sizeof(double), [&](const HostBlock& block, double* shared) {
                    gpu::reduce_partials(block, partials, count, size, moments, evidence, shared);
                  });
 }
 
-template <class Weights, class Args>
+template <bool kDense, class Weights, class Args>
 void moments(const Args& a, const gpu::MomentsPlan& plan, int set, double* result, double* evidence) {
   using T = typename Weights::T;
-  const std::int64_t k = a.mixture.k, d = a.mixture.d, blocks = plan.blocks < 3 ? plan.blocks : 3;
-  std::vector<double> workspace(gpu::moments_workspace_size(a.n, k, d), std::numeric_limits<double>::quiet_NaN());
+  const std::int64_t size = gpu::moments_of(a.mixture) + 1, blocks = plan.blocks < 3 ? plan.blocks : 3;
+  if (plan.blocks * size > gpu::moments_workspace_size(a.n, a.mixture.k, a.mixture.d, a.mixture.covariance)) {
+    throw std::logic_error("the workspace is too small");
+  }
+  std::vector<double> workspace(blocks * size, std::numeric_limits<double>::quiet_NaN());
   launch<T>(blocks, gpu::kThreads, plan.shared, [&](const HostBlock& block, T* shared) {
-    gpu::moments_partial<Weights>(block, a, plan, set, workspace.data(), shared);
+    gpu::add_moments<kDense, Weights>(block, a, plan, set, workspace.data(), shared);
   });
-  reduce(workspace.data(), blocks, k, d, result, evidence);
+  reduce(workspace.data(), blocks, size, result, evidence);
 }
 
 std::string last_error;
@@ -199,11 +212,18 @@ int guarded(const Body& body) {
 using Int = std::int64_t;
 
 template <typename T>
-int log_responsibilities(const T* z, const T* log_weights, const T* means, const T* log_vars, T* log_resp, T* log_prob,
-                         Int n, Int k, Int d, Int budget) {
+gmvae::MixtureView<T> mixture(const T* log_weights, const T* means, const T* scale, Int covariance, Int k, Int d) {
+  const bool dense = covariance != 0;
+  return {log_weights, means,  dense ? nullptr : scale, k, d, dense ? scale : nullptr,
+          static_cast<Covariance>(covariance)};
+}
+
+template <typename T>
+int log_responsibilities(const T* z, const T* log_weights, const T* means, const T* scale, Int covariance, T* log_resp,
+                         T* log_prob, Int n, Int k, Int d, Int budget) {
   return guarded([&] {
-    const gmvae::LogRespArgs<T> a{z, {log_weights, means, log_vars, k, d}, log_resp, log_prob, n};
-    gpu::with_row<T>(d, [&](auto type) {
+    const gmvae::LogRespArgs<T> a{z, mixture(log_weights, means, scale, covariance, k, d), log_resp, log_prob, n};
+    gpu::with_row<T>(a.mixture, [&](auto type) {
       using Row = typename decltype(type)::type;
       const auto plan = gpu::plan_log_responsibilities<Row>(a, budget);
       launch_rows<T>(n, plan.rows, plan.shared, [&](const HostBlock& block, T* shared) {
@@ -214,32 +234,36 @@ int log_responsibilities(const T* z, const T* log_weights, const T* means, const
 }
 
 template <typename T>
-int log_responsibilities_backward(const T* z, const T* log_weights, const T* means, const T* log_vars,
+int log_responsibilities_backward(const T* z, const T* log_weights, const T* means, const T* scale, Int covariance,
                                   const T* log_resp, const T* grad_resp, const T* grad_prob, T* grad_z, double* result,
                                   Int n, Int k, Int d, Int budget) {
   return guarded([&] {
     const gmvae::LogRespBackwardArgs<T> a{
-        z, {log_weights, means, log_vars, k, d}, log_resp, grad_resp, grad_prob, grad_z, result, nullptr, n};
-    gpu::with_row<T>(d, [&](auto type) {
+        z, mixture(log_weights, means, scale, covariance, k, d), log_resp, grad_resp, grad_prob, grad_z, result, nullptr, n};
+    gpu::with_row<T>(a.mixture, [&](auto type) {
       using Row = typename decltype(type)::type;
       const auto plan = gpu::plan_rows<Row>(a.mixture, {z, grad_z}, budget);
       launch_rows<T>(n, plan, plan.shared, [&](const HostBlock& block, T* shared) {
         gpu::log_responsibilities_grad_z<Row>(block, a, plan, shared);
       });
     });
-    moments<gpu::LogitGradientWeights<T>>(a, gpu::plan_logit_moments(a, budget), 0, result, nullptr);
+    const auto plan = gpu::plan_logit_moments(a, budget);
+    const bool diagonal = a.mixture.covariance == Covariance::kDiagonal;
+    const auto add = diagonal ? &moments<false, gpu::LogitGradientWeights<T>, gmvae::LogRespBackwardArgs<T>>
+                              : &moments<true, gpu::LogitGradientWeights<T>, gmvae::LogRespBackwardArgs<T>>;
+    add(a, plan, 0, result, nullptr);
   });
 }
 
 template <typename T>
-int mixture_kl(const T* mean, const T* log_var, const T* z, const T* log_weights, const T* means, const T* log_vars,
+int mixture_kl(const T* mean, const T* log_var, const T* z, const T* log_weights, const T* means, const T* scale, Int covariance,
                Int assignment, Int detach, T* kl, T* grad_mean, T* grad_log_var, T* grad_z, Int n, Int k, Int d,
                Int budget) {
   return guarded([&] {
     const gmvae::MixtureKlArgs<T> a{mean,
                                     log_var,
                                     z,
-                                    {log_weights, means, log_vars, k, d},
+                                    mixture(log_weights, means, scale, covariance, k, d),
                                     static_cast<Assignment>(assignment),
                                     detach != 0,
                                     kl,
@@ -247,7 +271,7 @@ int mixture_kl(const T* mean, const T* log_var, const T* z, const T* log_weights
                                     grad_log_var,
                                     grad_z,
                                     n};
-    gpu::with_row<T>(d, [&](auto type) {
+    gpu::with_row<T>(a.mixture, [&](auto type) {
       using Row = typename decltype(type)::type;
       const auto plan = gpu::plan_rows<Row>(a.mixture, {mean, log_var, z, grad_mean, grad_log_var, grad_z}, budget);
       launch_rows<T>(n, plan, plan.shared, [&](const HostBlock& block, T* shared) {
@@ -265,13 +289,13 @@ int mixture_kl(const T* mean, const T* log_var, const T* z, const T* log_weights
 
 template <typename T>
 int mixture_statistics(const T* mean, const T* log_var, const T* z, const T* log_weights, const T* means,
-                       const T* log_vars, Int assignment, Int detach, const T* row_weight, double* result,
+                       const T* scale, Int covariance, Int assignment, Int detach, const T* row_weight, double* result,
                        double* evidence, Int n, Int k, Int d, Int budget) {
   return guarded([&] {
     const gmvae::MomentsArgs<T> a{mean,
                                   log_var,
                                   z,
-                                  {log_weights, means, log_vars, k, d},
+                                  mixture(log_weights, means, scale, covariance, k, d),
                                   static_cast<Assignment>(assignment),
                                   detach != 0,
                                   row_weight,
@@ -279,14 +303,26 @@ int mixture_statistics(const T* mean, const T* log_var, const T* z, const T* log
                                   evidence,
                                   nullptr,
                                   n};
-    gpu::with_row<T>(d, [&](auto type) {
+    gpu::with_row<T>(a.mixture, [&](auto type) {
       using Row = typename decltype(type)::type;
       const auto plan = gpu::plan_responsibility_moments<Row>(a, budget);
       for (int set = 0; set < gmvae::moment_sets(a.assignment, a.detach); ++set) {
-        moments<gpu::ResponsibilityWeights<Row>>(a, plan, set, result + set * gmvae::moments_size(k, d),
-                                                 set == 0 ? evidence : nullptr);
+        moments<Row::kDense, gpu::ResponsibilityWeights<Row>>(a, plan, set, result + set * gpu::moments_of(a.mixture),
+                                                              set == 0 ? evidence : nullptr);
       }
     });
+  });
+}
+
+template <typename T>
+int mixture_gradient(const double* moments, Int sets, Int sign, const T* log_vars, T* grad_log_weights, T* grad_means,
+                     T* grad_log_vars, Int k, Int d) {
+  return guarded([&] {
+    const gmvae::MixtureGradientArgs<T> a{
+        moments, static_cast<int>(sets), static_cast<double>(sign), log_vars, grad_log_weights, grad_means,
+        grad_log_vars, k, d};
+    launch<T>((k * d + gpu::kThreads - 1) / gpu::kThreads, gpu::kThreads, 0,
+              [&](const HostBlock& block, T*) { gpu::mixture_gradient(block, a); });
   });
 }
 
@@ -304,5 +340,6 @@ extern "C" void* kernel(const char* name) {
   GMVAE_OFFER(log_responsibilities_backward);
   GMVAE_OFFER(mixture_kl);
   GMVAE_OFFER(mixture_statistics);
+  GMVAE_OFFER(mixture_gradient);
   return nullptr;
 }
