@@ -50,7 +50,7 @@ class Race:
 
     def _estimate(self, call: Call) -> float:
         first = self._timed(call)
-        return first if first > 10 * SLOW else min(self._timed(call) for _ in range(3))
+        return first if first > SLOW else min(self._timed(call) for _ in range(3))
 
     def _turn(self, name: str) -> float:
         call, estimate = self._contenders[name], self._estimates[name]
@@ -96,7 +96,7 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 
 
 def run_race(
-    benchmark: Any, contenders: Mapping[str, Call], *, seconds: float, at_least: int = 9, at_most: int = 200
+    benchmark: Any, contenders: Mapping[str, Call], *, seconds: float, at_least: int = 7, at_most: int = 200
 ) -> dict[str, dict[str, Any]]:
     """Measure under pytest-benchmark and return the table's rows, which are also its ``extra_info``."""
     race = Race(contenders)
