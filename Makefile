@@ -57,12 +57,14 @@ $(BENCH_VENV)/.ready: $(BUILD_INPUTS)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	touch $@
 
-# The sanitizer's runtime must come first in the process; torch and Python are not instrumented and leak by design.
+# The sanitizer's runtime must come first in the process, with the C++ library whose exceptions it watches. torch and
+# Python are not instrumented, and keep memory until they end.
+RUNTIME = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
 sanitize: setup  ## operator tests on a CPU module built with AddressSanitizer and UBSan
 	GMVAE_BUILD_DIR=build/sanitize GMVAE_CUDA=OFF CMAKE_ARGS=-DGMVAE_SANITIZE=ON \
 	  $(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/sanitized .
-	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized \
-	  $(BIN)/python -P -m pytest -q tests/ops --deselect tests/ops/test_cuda_math.py
+	LD_PRELOAD="$(RUNTIME)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized \
+	  $(BIN)/python -P -m pytest -q --capture=sys tests/ops --deselect tests/ops/test_cuda_math.py
 
 validate: setup  ## the flow solver against the literature
 	$(BIN)/gmvae-fast validate wake

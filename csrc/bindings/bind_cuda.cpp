@@ -28,7 +28,8 @@ void log_responsibilities_backward(Ptr z, Ptr log_weights, Ptr means, Ptr scale,
 
 template <typename T>
 void mixture_kl(Ptr mean, Ptr log_var, Ptr z, Ptr log_weights, Ptr means, Ptr scale, int covariance, int assignment,
-                bool detach, Ptr kl, Ptr grad_mean, Ptr grad_log_var, Ptr grad_z, Int n, Int k, Int d, Ptr stream) {
+                bool detach, Ptr kl, Ptr grad_mean, Ptr grad_log_var, Ptr grad_z, Int n, Int k, Int d, Ptr /*moments*/,
+                Ptr /*workspace*/, Ptr stream) {
   gmvae::mixture_kl_cuda<T>(
       {in<T>(mean), in<T>(log_var), in<T>(z), mixture<T>(log_weights, means, scale, covariance, k, d),
        static_cast<gmvae::Assignment>(assignment), detach, out<T>(kl), out<T>(grad_mean), out<T>(grad_log_var),

@@ -108,6 +108,13 @@ std::int64_t running_moments(const LogRespBackwardArgs<T>& a) {
 }
 
 template <typename T>
+std::int64_t running_moments(const MixtureKlArgs<T>& a) {
+  if (!a.moments) return 0;
+  const auto& m = a.mixture;
+  return lanes() * moment_sets(a.assignment, a.detach) * moments_size(m.k, m.d, m.covariance);
+}
+
+template <typename T>
 std::int64_t running_moments(const MomentsArgs<T>& a) {
   return lanes() *
          (moment_sets(a.assignment, a.detach) * moments_size(a.mixture.k, a.mixture.d, a.mixture.covariance) + 1);

@@ -41,18 +41,29 @@ void write_gradients(const MixtureKlArgs<T>& a, const TablesOfT& t, const Scratc
   store_tile(s.out0, rows, d, stride, a.grad_mean + first * d);
 }
 
+template <typename T, class TablesOfT>
+void run(const MixtureKlArgs<T>& a, const TablesOfT& t, const Workspace<T>& w) {
+  const std::int64_t size = a.moments ? moments_size(t.k, t.d, a.mixture.covariance) : 0;
+  const std::int64_t stored = moment_sets(a.assignment, a.detach) * size;
+  for_each_tile<T>(
+      a.n, t.k, t.d, size, w,
+      [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
+        const T* const point = assign_tile(a, t, s, first, rows, stride);
+        write_kl(a, s, first, rows, stride);
+        if (a.grad_mean) write_gradients(a, t, s, point, first, rows, stride);
+        if (a.moments) add_assigned_moments<T>(a, t, s, point, nullptr, rows, stride);
+      },
+      [&](const Scratch<T>& s, std::int64_t chunk) {
+        if (a.moments) fold_lanes(s.wide, stored, a.workspace + chunk * stored);
+      });
+  if (a.moments) reduce_chunks(a.workspace, chunk_count(a.n, size), stored, a.moments);
+}
+
 }  // namespace
 
 template <typename T>
 void mixture_kl(const MixtureKlArgs<T>& a, const Workspace<T>& w) {
-  with_tables(a.mixture, w, [&](const auto& t) {
-    for_each_tile<T>(a.n, t.k, t.d, w,
-                     [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
-                       const T* const point = assign_tile(a, t, s, first, rows, stride);
-                       write_kl(a, s, first, rows, stride);
-                       if (a.grad_mean) write_gradients(a, t, s, point, first, rows, stride);
-                     });
-  });
+  with_tables(a.mixture, w, [&](const auto& t) { run(a, t, w); });
 }
 
 template void mixture_kl<float>(const MixtureKlArgs<float>&, const Workspace<float>&);

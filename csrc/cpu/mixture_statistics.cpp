@@ -28,16 +28,7 @@ void sum_moments(const MomentsArgs<T>& a, const TablesOfT& t, const Workspace<T>
       [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
         const T* const scale = a.row_weight ? a.row_weight + first : nullptr;
         const T* const point = assign_tile(a, t, s, first, rows, stride);
-        if (sets == 2) {
-          weight_rows(scale, rows, t.k, stride, s.other);
-          add_moments<T, false>(s, point, nullptr, s.other, t, stride, s.wide + size * kWideLanes);
-        }
-        weight_rows(scale, rows, t.k, stride, s.gamma);
-        if (a.log_var) {
-          add_moments<T, true>(s, s.x, s.s2, s.gamma, t, stride, s.wide);
-        } else {
-          add_moments<T, false>(s, s.x, nullptr, s.gamma, t, stride, s.wide);
-        }
+        add_assigned_moments(a, t, s, point, scale, rows, stride);
         if (a.log_evidence) s.wide[sets * size * kWideLanes] += tile_evidence(a, s, rows, stride);
       },
       [&](const Scratch<T>& s, std::int64_t chunk) { fold_lanes(s.wide, stored, a.workspace + chunk * stored); });

@@ -178,4 +178,22 @@ const T* assign_tile(const Args& a, const TablesOfT& t, const Scratch<T>& s, std
   return point;
 }
 
+// Adds a tile's moments to the running ones: of gamma, and of `other` about the assignment's point where there is a
+// second set. gamma and other are scaled by the row weights (null: 1) in place; dense tables overwrite out0 and out1.
+template <typename T, class Args, class TablesOfT>
+void add_assigned_moments(const Args& a, const TablesOfT& t, const Scratch<T>& s, const T* point, const T* row_weight,
+                          std::int64_t rows, std::int64_t stride) {
+  if (moment_sets(a.assignment, a.detach) == 2) {
+    const std::int64_t size = moments_size(t.k, t.d, a.mixture.covariance);
+    weight_rows(row_weight, rows, t.k, stride, s.other);
+    add_moments<T, false>(s, point, nullptr, s.other, t, stride, s.wide + size * kWideLanes);
+  }
+  weight_rows(row_weight, rows, t.k, stride, s.gamma);
+  if (a.log_var) {
+    add_moments<T, true>(s, s.x, s.s2, s.gamma, t, stride, s.wide);
+  } else {
+    add_moments<T, false>(s, s.x, nullptr, s.gamma, t, stride, s.wide);
+  }
+}
+
 }  // namespace gmvae::GMVAE_ISA

@@ -267,10 +267,8 @@ GMVAE_HD void moment_block(const T* x, const T* s2, const T* w, const T* mu, std
       if (kVariance) sv = load(s2 + v * stride + r);
       for (int u = 0; u < C; ++u) {
         const Vec<T> diff = xv - mu[u * d + v];
-        const Vec<T> wd = wv[u] * diff;
-        f[u][v] += wd;
-        q[u][v] += wd * diff;
-        if (kVariance) q[u][v] += wv[u] * sv;
+        f[u][v] += wv[u] * diff;
+        q[u][v] += wv[u] * (kVariance ? diff * diff + sv : diff * diff);
       }
     }
   }

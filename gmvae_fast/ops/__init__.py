@@ -138,8 +138,10 @@ def mixture_kl(
     Differentiable once in every floating argument. One pass computes the value and, when ``mean``, ``log_var`` or
     ``z`` need it, their gradients up to the upstream factor; these are all that is kept for backward (2 N D values,
     3 N D with an attached ``z``), no [N, K] array is formed, and backward only scales. When the mixture needs a
-    gradient the inputs are kept by reference and backward makes one more pass for its K (2 D + 1) moments
-    (K (1 + D + D (D + 1) / 2) for dense covariances).
+    gradient the inputs are kept by reference, and the same pass takes its K (2 D + 1) moments in float64
+    (K (1 + D + D (D + 1) / 2) for dense covariances), twice as many for an attached assignment: where all rows have
+    one upstream gradient, as in a sum or mean, backward scales them. Where rows differ, under torch.compile, and on
+    CUDA, backward takes them in one more pass.
     """
     check_assignment(assignment, z)
     rows = {"mean": mean, "log_var": log_var}

@@ -187,6 +187,25 @@ def _mixture_kl(
     detach: bool,
     with_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    inputs = (mean, log_var, z, log_weights, means, scale, assignment, detach, with_grad)
+    kl, grad_mean, grad_log_var, grad_z, _ = _mixture_kl_pass(*inputs, with_moments=False)
+    return kl, grad_mean, grad_log_var, grad_z
+
+
+def _mixture_kl_pass(
+    mean: Tensor,
+    log_var: Tensor,
+    z: Tensor | None,
+    log_weights: Tensor,
+    means: Tensor,
+    scale: Tensor,
+    assignment: int,
+    detach: bool,
+    with_grad: bool,
+    *,
+    with_moments: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """kl [N], gradients of the rows [N or 0, D] and moments [sets or 0, size] for row weights of one."""
     mean, log_var, log_weights, means, scale = (t.contiguous() for t in (mean, log_var, log_weights, means, scale))
     z = None if z is None else z.contiguous()
     (n, d), k = mean.shape, means.shape[0]
@@ -198,14 +217,23 @@ def _mixture_kl(
     )
     grad_z = mean.new_empty(grad_rows if z is not None and not detach else 0, d)
     gradients = [t.data_ptr() if with_grad else 0 for t in (grad_mean, grad_log_var, grad_z)]
+    moments, workspace = mean.new_empty(0), None
+    if with_moments:
+        moments, workspace = _moments(mean, n, k, d, scale, _sets(assignment, detach))
     _native.launch(
         "mixture_kl",
         mean,
         *(mean.data_ptr(), log_var.data_ptr(), _pointer(z)),
         *(log_weights.data_ptr(), means.data_ptr(), scale.data_ptr(), _covariance(scale)),
         *(assignment, detach, kl.data_ptr(), *gradients, n, k, d),
+        *(moments.data_ptr() if with_moments else 0, _pointer(workspace)),
     )
-    return kl, grad_mean, grad_log_var, grad_z
+    return kl, grad_mean, grad_log_var, grad_z, moments
+
+
+def _sets(assignment: int, detach: bool) -> int:
+    """Sets of moments: a second one for gradients through responsibilities of a given point."""
+    return 1 if assignment == ASSIGNMENTS["exact"] or detach else 2
 
 
 def _mixture_kl_fake(
@@ -237,8 +265,7 @@ def _mixture_kl_backward(
     detach: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     (n, d), k = mean.shape, means.shape[0]
-    sets = 1 if assignment == ASSIGNMENTS["exact"] or detach else 2
-    moments, workspace = _moments(mean, n, k, d, scale, sets)
+    moments, workspace = _moments(mean, n, k, d, scale, _sets(assignment, detach))
     arguments = _contiguous(mean, log_var, z, log_weights, means, scale)
     grad = grad.contiguous()
     _native.launch(
@@ -276,13 +303,16 @@ def _mixture_kl_backward_fake(
 
 
 def _mixture_kl_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.assignment, ctx.detach, ctx.with_grad = inputs
     ctx.mark_non_differentiable(*output[1:])
+    _save(ctx, inputs, output[1:], torch.ops.gmvae_fast.mixture_kl_backward)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], gradients: tuple[Tensor, ...], mixture_backward: Any) -> None:
+    *tensors, ctx.assignment, ctx.detach, ctx.with_grad = inputs
     ctx.set_materialize_grads(False)
-    need_mixture = any(ctx.needs_input_grad[3:6])
     ctx.has_z = tensors[2] is not None
-    ctx.mixture_backward = torch.ops.gmvae_fast.mixture_kl_backward
-    ctx.save_for_backward(*output[1:], *(tensors if need_mixture else ()))
+    ctx.mixture_backward = mixture_backward
+    ctx.save_for_backward(*gradients, *(tensors if any(ctx.needs_input_grad[3:6]) else ()))
 
 
 def _mixture_kl_grad(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -311,19 +341,30 @@ class EagerMixtureKl(torch.autograd.Function):
     """The same operator without the dispatcher, which costs more than the kernel on small inputs.
 
     Measured on 256 x 2 rows, K = 3, float32: forward with gradient 53 us through torch.ops, 1.7 us in the kernel.
+    On the CPU the forward pass also takes the moments of a mixture that needs its gradient: they are that gradient
+    where all rows have the same upstream gradient (a sum or mean of kl); otherwise backward takes them once more.
     """
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        output = _mixture_kl(*inputs)
-        *tensors, ctx.assignment, ctx.detach, ctx.with_grad = inputs
-        ctx.has_z = tensors[2] is not None
-        ctx.mixture_backward = _mixture_kl_backward
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*output[1:], *(tensors if any(ctx.needs_input_grad[3:6]) else ()))
-        return output[0]
+        one_pass = any(ctx.needs_input_grad[3:6]) and inputs[0].device.type == "cpu"
+        kl, *gradients, moments = _mixture_kl_pass(*inputs[:9], with_moments=one_pass)
+        _save(ctx, inputs, tuple(gradients), _scale_moments(moments) if one_pass else _mixture_kl_backward)
+        return kl
 
     backward = staticmethod(_mixture_kl_grad)
+
+
+def _scale_moments(moments: Tensor) -> Any:
+    """mixture_kl_backward that scales the forward pass's moments where the upstream gradient is uniform."""
+
+    def backward(grad: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        if len(grad) == 0 or not (grad.stride(0) == 0 or bool((grad == grad[0]).all())):
+            return _mixture_kl_backward(grad, *arguments)
+        means, scale = arguments[4], arguments[5]
+        return _mixture_gradient(moments * grad[0].double(), means, scale, -1.0)
+
+    return backward
 
 
 def plain_eager(tensor: Tensor) -> bool:

@@ -92,6 +92,20 @@ def test_float32_accuracy_far_from_the_origin(offset):
         assert float((grad.double() - ref).abs().max() / ref.abs().max()) <= 2e-6
 
 
+@pytest.mark.parametrize(("assignment", "detach"), CASES)
+@pytest.mark.parametrize("upstream", ["sum", "mean", "rows"])
+def test_mixture_gradient_for_uniform_and_varying_upstream(upstream, assignment, detach):
+    """Uniform upstream gradients use the forward pass's moments, others take them again: both are right."""
+    args = inputs(700, 5, 3)
+    exact = doubles(args)
+    weights = torch.linspace(-1, 2, 700, dtype=torch.float64)
+    reduce = {"sum": torch.sum, "mean": torch.mean, "rows": lambda kl: (weights * kl).sum()}[upstream]
+    grads = gradients(reduce(call(OP, args, assignment, detach)), args, None)
+    references = gradients(reduce(call(REFERENCE, exact, assignment, detach)), exact, None)
+    for grad, ref in zip(grads, references, strict=True):
+        torch.testing.assert_close(grad, ref)
+
+
 def test_exact_is_the_minimum_over_assignments():
     args = [t.detach() for t in inputs(200, 4, 3)]
     exact = call(OP, args, "exact", False)

@@ -53,6 +53,13 @@ struct LogRespBackwardArgs {
   std::int64_t n;
 };
 
+// Moments of a weight w_ic about the current means, accumulated in float64 in a fixed order:
+//   weight_c = sum_i w_ic, first_cj = sum_i w_ic (m_ij - mu_cj), second_cj = sum_i w_ic (s2_ij + (m_ij - mu_cj)^2)
+// stored as weight [k], first [k, d], second [k, d] one after the other. For dense covariances second is
+//   second_cuv = sum_i w_ic ((m_iu - mu_cu) (m_iv - mu_cv) + [u = v] s2_iu),  v <= u,
+// rows of the lower triangle one after the other: [k, d (d + 1) / 2].
+// w = row_weight_i * gamma_ic; row weights are one where none are given. With an attached kSampled or kMean assignment
+// a second set follows, of w = row_weight_i * d kl_i / d logit_ic about the assignment's point (z or mean, s2 = 0).
 template <typename T>
 struct MixtureKlArgs {
   const T* mean;     // [n, d]
@@ -66,15 +73,11 @@ struct MixtureKlArgs {
   T* grad_log_var;  // [n, d], or null with grad_mean
   T* grad_z;        // [n, d] for an attached kSampled, else null
   std::int64_t n;
+  // CPU only: moments [sets * moments_size] from the same pass, or null.
+  double* moments = nullptr;
+  double* workspace = nullptr;  // moments_workspace(...) values, or null with `moments`
 };
 
-// Moments of a weight w_ic about the current means, accumulated in float64 in a fixed order:
-//   weight_c = sum_i w_ic, first_cj = sum_i w_ic (m_ij - mu_cj), second_cj = sum_i w_ic (s2_ij + (m_ij - mu_cj)^2)
-// stored as weight [k], first [k, d], second [k, d] one after the other. For dense covariances second is
-//   second_cuv = sum_i w_ic ((m_iu - mu_cu) (m_iv - mu_cv) + [u = v] s2_iu),  v <= u,
-// rows of the lower triangle one after the other: [k, d (d + 1) / 2].
-// w = row_weight_i * gamma_ic. With an attached kSampled or kMean assignment a second set follows, of
-// w = row_weight_i * d kl_i / d logit_ic about the assignment's point (z or mean, s2 = 0).
 template <typename T>
 struct MomentsArgs {
   const T* mean;     // [n, d]
