@@ -243,7 +243,7 @@ class GaussianMixture(Estimator):
     def predict_proba(self, X: Any) -> Any:
         """Responsibilities p(c | x) [N, K]."""
         rows = self._rows(X)
-        return self._filled(rows, (self._fitted().means.shape[0],), lambda log_resp, _: log_resp.exp())
+        return self._filled(rows, (self._fitted().means.shape[0],), lambda log_resp, _: log_resp.exp_())
 
     def predict(self, X: Any) -> Any:
         """Most probable component [N]."""
