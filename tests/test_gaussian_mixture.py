@@ -603,6 +603,16 @@ def test_results_scale_with_the_data(covariance_type, scale, dtype):
     assert finite_or_advised((scale * x).astype(dtype), 3, covariance_type=covariance_type) is not None
 
 
+@pytest.mark.parametrize(("dtype", "scale"), [("f4", 1e-30), ("f4", 1e30), ("f8", 1e-160), ("f8", 1e160)])
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
+def test_squares_beyond_the_dtype_give_an_answer_or_advice(covariance_type, dtype, scale):
+    x = (scale * blobs(100, separation=3.0)[0]).astype(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for reg_covar in (0.0, 1e-6):
+            finite_or_advised(x, 3, covariance_type=covariance_type, reg_covar=reg_covar)
+
+
 @pytest.mark.parametrize("covariance_type", COVARIANCES)
 def test_a_huge_offset_costs_no_accuracy(covariance_type):
     x = np.round(blobs(300, separation=3.0)[0], 6)
