@@ -102,3 +102,17 @@ def factor_of_precision(precisions: Tensor) -> Tensor:
     eye = torch.eye(precisions.shape[-1], dtype=precisions.dtype, device=precisions.device)
     result: Tensor = torch.linalg.solve_triangular(upper.mT, eye, upper=False)
     return result
+
+
+def in_range(log_vars: Tensor | None, cholesky: Tensor | None, dtype: torch.dtype) -> bool:
+    """Whether covariances and precisions are finite, and variances not zero, once rounded to ``dtype``."""
+    if cholesky is None:
+        assert log_vars is not None
+        covariances, precisions = log_vars.exp(), torch.exp(-log_vars)
+        variances = covariances
+    else:
+        upper = precision_factors(cholesky)
+        covariances, precisions = from_factor(cholesky), upper @ upper.mT
+        variances = covariances.diagonal(dim1=-2, dim2=-1)
+    finite = all(bool(torch.isfinite(value.to(dtype)).all()) for value in (covariances, precisions))
+    return finite and bool((variances.to(dtype) > 0).all())

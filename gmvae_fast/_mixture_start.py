@@ -138,12 +138,17 @@ class GivenStart:
         """Log variances [K, D], or Cholesky factors of the covariances."""
         if self.kind not in DENSE:
             if not bool((precisions > 0).all()):
-                raise ValueError(f"precisions_init must be positive, got {precisions.tolist()!r}")
+                raise ValueError(f"precisions_init must be positive, got {float(precisions.min()):g}")
             per_row = precisions if precisions.ndim == 2 else precisions[:, None]
             return -torch.log(per_row).expand(self.k, self.d)
-        symmetric = torch.allclose(precisions, precisions.mT)
-        if not symmetric or not bool((torch.linalg.eigvalsh(precisions) > 0).all()):
-            raise ValueError(f"precisions_init must be symmetric and positive definite, got {precisions.tolist()!r}")
+        if not torch.allclose(precisions, precisions.mT):
+            skew = float((precisions - precisions.mT).abs().max())
+            raise ValueError(
+                f"precisions_init must be symmetric, got entries that differ by {skew:g} from their mirror"
+            )
+        smallest = float(torch.linalg.eigvalsh(precisions).min())
+        if not smallest > 0:
+            raise ValueError(f"precisions_init must be positive definite, got an eigenvalue of {smallest:g}")
         return factor_of_precision(precisions)
 
 

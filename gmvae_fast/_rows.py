@@ -93,7 +93,10 @@ class Rows:
         part = self._source[first:last]
         if isinstance(part, Tensor):
             return part.to(self.dtype)
-        part = np.asarray(part).astype(_numpy_dtype(self.dtype), copy=False)
+        part = np.asarray(part)
+        if part.ndim != 2 or len(part) != last - first:  # a sparse matrix, or a source whose slices are no arrays
+            raise TypeError(f"{self.name}[{first}:{last}] must be a dense array [{last - first}, {self.shape[1]}]")
+        part = part.astype(_numpy_dtype(self.dtype), copy=False)
         if min(part.strides, default=0) < 0:
             part = part.copy()  # torch knows no negative strides
         with warnings.catch_warnings():

@@ -15,6 +15,7 @@ from gmvae_fast._covariances import (
     CovarianceError,
     check_covariance_type,
     from_factor,
+    in_range,
     n_covariance_parameters,
     precision_factors,
 )
@@ -130,6 +131,16 @@ class GaussianMixture(Estimator):
         if len(rows) < self.n_components:
             raise ValueError(f"X must have at least n_components = {self.n_components} rows, got {len(rows)}")
         spread = None if log_var is None else self._posterior_rows(log_var, rows)
+        best = self._best_run(rows, spread)
+        self._as_numpy, self._dtype, self._device = not rows.is_tensor, rows.dtype, rows.device
+        self._fitted_type = self.covariance_type
+        self.n_features_in_ = rows.shape[1]
+        self.lower_bound_, self.lower_bounds_, self.n_iter_ = best.bounds[-1], best.bounds, len(best.bounds)
+        self.parameters_, self.converged_ = best.parameters, best.converged
+        return self
+
+    def _best_run(self, rows: Rows, spread: Rows | None) -> EmRun:
+        """Every start brought to its end; the one with the highest bound."""
         settings = EmSettings(self.covariance_type, self.tol, self.max_iter, self.reg_covar, self.priors)
         previous = self.lower_bound_ if self._continues() else -math.inf
         best: EmRun | None = None
@@ -140,20 +151,17 @@ class GaussianMixture(Estimator):
             except CovarianceError as err:
                 failure = str(err)
                 continue
-            if math.isfinite(run.bounds[-1]) and (best is None or run.bounds[-1] > best.bounds[-1]):
+            if not in_range(run.parameters.log_vars, run.parameters.cholesky, rows.dtype):
+                failure = "its covariances or their inverses are out of range"
+            elif math.isfinite(run.bounds[-1]) and (best is None or run.bounds[-1] > best.bounds[-1]):
                 best = run
-        if best is None:
-            raise ValueError(
-                f"no start gave a mixture: a component shrank to a point or plane of X, or values are too large for "
-                f"{str(rows.dtype).removeprefix('torch.')}; increase reg_covar (now {self.reg_covar:g}), reduce "
-                f"n_components (now {self.n_components}), or scale the data ({failure})"
-            )
-        self._as_numpy, self._dtype, self._device = not rows.is_tensor, rows.dtype, rows.device
-        self._fitted_type = self.covariance_type
-        self.n_features_in_ = rows.shape[1]
-        self.lower_bound_, self.lower_bounds_, self.n_iter_ = best.bounds[-1], best.bounds, len(best.bounds)
-        self.parameters_, self.converged_ = best.parameters, best.converged
-        return self
+        if best is not None:
+            return best
+        raise ValueError(
+            "no start gave a mixture: a component shrank to a point or plane of X, or values are too large or small "
+            f"for {str(rows.dtype).removeprefix('torch.')}; increase reg_covar (now {self.reg_covar:g}), reduce "
+            f"n_components (now {self.n_components}), or scale the data ({failure})"
+        )
 
     def _check_parameters(self) -> None:
         check_covariance_type(self.covariance_type)
@@ -243,7 +251,7 @@ class GaussianMixture(Estimator):
     def predict_proba(self, X: Any) -> Any:
         """Responsibilities p(c | x) [N, K]."""
         rows = self._rows(X)
-        return self._filled(rows, (self._fitted().means.shape[0],), lambda log_resp, _: log_resp.exp())
+        return self._filled(rows, (self._fitted().means.shape[0],), lambda log_resp, _: log_resp.exp_())
 
     def predict(self, X: Any) -> Any:
         """Most probable component [N]."""

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 import gmvae_fast as gf
@@ -235,8 +236,11 @@ def test_bad_points_are_named(x, error, message):
         ({"precisions_init": np.zeros((2, 2))}, "precisions_init must be positive"),
         ({"precisions_init": [1.0, 1.0], "covariance_type": "diag"}, "precisions_init must have shape"),
         ({"precisions_init": np.eye(2), "covariance_type": "full"}, r"precisions_init must have shape \(2, 2, 2\)"),
-        ({"precisions_init": np.diag([1.0, -1.0]), "covariance_type": "tied"}, "symmetric and positive definite"),
-        ({"precisions_init": [[1.0, 0.5], [0.0, 1.0]], "covariance_type": "tied"}, "symmetric and positive definite"),
+        (
+            {"precisions_init": np.diag([1.0, -1.0]), "covariance_type": "tied"},
+            "positive definite, got an eigenvalue of -1",
+        ),
+        ({"precisions_init": [[1.0, 0.5], [0.0, 1.0]], "covariance_type": "tied"}, "must be symmetric"),
         ({"chunk_size": 0}, "chunk_size must be an integer >= 1, got 0"),
     ],
 )
@@ -489,6 +493,8 @@ def test_odd_sources_are_refused():
         gf.GaussianMixture(1).fit(np.array([[1.0], [None]], dtype=object))
     with pytest.raises(ValueError, match=r"X must have shape \[N, D\] with D >= 1, got \(3, 4, 5\)"):
         gf.GaussianMixture(1).fit(Sliced(np.zeros((3, 4, 5))))
+    with pytest.raises(TypeError, match=r"X\[0:3\] must be a dense array \[3, 3\]"):
+        gf.GaussianMixture(1).fit(scipy.sparse.eye_array(3).tocsr())
     mixture = gf.GaussianMixture(1).fit(np.zeros((3, 2)))
     assert mixture.predict_proba(np.zeros((0, 2))).shape == (0, 1)
     with pytest.raises(ValueError, match="X must have at least 1 row, got 0"):
@@ -498,12 +504,14 @@ def test_odd_sources_are_refused():
 STREAM = """
 import resource, sys
 import numpy as np
+import torch
 import gmvae_fast as gf
 
+torch.set_num_threads(1)  # stacks of threads count as well
 x = np.load(sys.argv[1], mmap_mode="r")
 assert x.nbytes > 400e6
 options = {"max_iter": 2, "tol": 0.0}
-gf.GaussianMixture(2, **options).fit(x[:5000])  # threads and code are loaded
+gf.GaussianMixture(2, **options).fit(x[:5000])  # all code is loaded
 fields = dict(line.split(":") for line in open("/proc/self/status"))
 held = int(fields["VmData"].split()[0]) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (held + 200 * 2**20,) * 2)
@@ -595,6 +603,16 @@ def test_results_scale_with_the_data(covariance_type, scale, dtype):
     assert finite_or_advised((scale * x).astype(dtype), 3, covariance_type=covariance_type) is not None
 
 
+@pytest.mark.parametrize(("dtype", "scale"), [("f4", 1e-30), ("f4", 1e30), ("f8", 1e-160), ("f8", 1e160)])
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
+def test_squares_beyond_the_dtype_give_an_answer_or_advice(covariance_type, dtype, scale):
+    x = (scale * blobs(100, separation=3.0)[0]).astype(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for reg_covar in (0.0, 1e-6):
+            finite_or_advised(x, 3, covariance_type=covariance_type, reg_covar=reg_covar)
+
+
 @pytest.mark.parametrize("covariance_type", COVARIANCES)
 def test_a_huge_offset_costs_no_accuracy(covariance_type):
     x = np.round(blobs(300, separation=3.0)[0], 6)
@@ -604,3 +622,24 @@ def test_a_huge_offset_costs_no_accuracy(covariance_type):
     np.testing.assert_allclose(moved.means_ - 1e6, plain.means_, rtol=0, atol=1e-7)
     np.testing.assert_allclose(moved.covariances_, plain.covariances_, rtol=1e-6, atol=1e-7)
     assert moved.score(x + 1e6) == pytest.approx(plain.score(x), abs=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("init_params", ["k-means++", "kmeans", "random"])
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
+def test_tensors_on_a_device_stay_there(covariance_type, init_params):
+    x = torch.from_numpy(blobs(300, separation=3.0)[0])
+    options = {"covariance_type": covariance_type, "init_params": init_params, "tol": 0.0, "max_iter": 10}
+    expected = gf.GaussianMixture(3, **options).fit(x)
+    for chunk_size in (None, 70):
+        mixture = gf.GaussianMixture(3, chunk_size=chunk_size, priors=gf.MixturePriors(), **options).fit(x.cuda())
+        for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+            value = getattr(mixture, name)
+            assert value.is_cuda
+            torch.testing.assert_close(value.cpu(), getattr(expected, name), rtol=1e-7, atol=1e-7)
+        for name in ("predict", "predict_proba", "score_samples"):
+            value = getattr(mixture, name)(x.cuda())
+            assert value.is_cuda
+            torch.testing.assert_close(value.cpu(), getattr(expected, name)(x), rtol=1e-6, atol=1e-6)
+        assert mixture.icl(x.cuda()) == pytest.approx(expected.icl(x))
+        assert mixture.sample(5)[0].is_cuda
