@@ -84,8 +84,9 @@ GMVAE_HD void unwhiten_block(const T* white, const T* factor, Vec<T> wa, Vec<T> 
 // energy [k][stride] of every component; s2 is read with kVariance only.
 template <typename T, bool kVariance>
 inline void energies(const Scratch<T>& s, const T* x, const T* s2, const DenseTables<T>& t, std::int64_t stride,
-                     T* energy) {
+                     T* energy, T* shift) {
   constexpr int W = Lanes<T>::width;
+  std::memset(shift, 0, sizeof(T) * stride);
   for (std::int64_t c = 0; c < t.k; ++c) {  // outside: a factor stays in the first-level cache
     for (std::int64_t r = 0; r < stride; r += 2 * W) {
       whiten(x + r, t.mu + c * t.d, t.factor(c), t.d, stride, s.diff, s.white);

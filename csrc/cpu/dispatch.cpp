@@ -58,9 +58,10 @@ struct OwnedWorkspace {
     if (use > chunks) use = chunks;
     if (use < 1) use = 1;
     memory.reset(new T[static_cast<std::size_t>(m.k * m.d + m.k + use * per_thread)]);
-    if (wide_size > 0) wide.reset(new double[static_cast<std::size_t>(use * wide_size)]);
-    view = {memory.get(), memory.get() + m.k * m.d, memory.get() + m.k * m.d + m.k, per_thread, wide.get(),
-            wide_size,    static_cast<int>(use)};
+    wide.reset(new double[static_cast<std::size_t>(m.k + use * wide_size)]);
+    T* const offset = memory.get() + m.k * m.d;
+    double* const moments = wide_size > 0 ? wide.get() + m.k : nullptr;
+    view = {memory.get(), offset, wide.get(), offset + m.k, per_thread, moments, wide_size, static_cast<int>(use)};
   }
 };
 

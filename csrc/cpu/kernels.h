@@ -7,9 +7,10 @@ namespace gmvae {
 
 template <typename T>
 struct Workspace {
-  T* inv_var;  // [k, d]
-  T* offset;   // [k]
-  T* scratch;  // [threads, scratch_stride]
+  T* inv_var;           // [k, d]
+  T* offset;            // [k]
+  double* wide_offset;  // [k] before the largest is taken off
+  T* scratch;           // [threads, scratch_stride]
   std::int64_t scratch_stride;
   double* wide;  // [threads, wide_stride] running moments, or null
   std::int64_t wide_stride;

@@ -25,7 +25,7 @@ void responsibilities(const LogRespArgs<T>& a, const TablesOfT& t, const Workspa
   for_each_tile<T>(a.n, k, d, w, [&](const Scratch<T>& s, std::int64_t first, std::int64_t rows, std::int64_t stride) {
     constexpr int W = Lanes<T>::width;
     load_tile(a.z + first * d, rows, d, stride, T(0), s.x);
-    energies<T, false>(s, s.x, nullptr, t, stride, s.gamma);
+    energies<T, false>(s, s.x, nullptr, t, stride, s.gamma, s.shift);
     for (std::int64_t c = 0; c < k; ++c) {
       for (std::int64_t r = 0; r < stride; r += W) {
         const std::int64_t i = c * stride + r;
@@ -35,6 +35,9 @@ void responsibilities(const LogRespArgs<T>& a, const TablesOfT& t, const Workspa
     softmax<T>(t, stride, s.gamma, s.row0);
     for (std::int64_t r = 0; r < rows; ++r) {
       for (std::int64_t c = 0; c < k; ++c) a.log_resp[(first + r) * k + c] = s.other[c * stride + r] - s.row0[r];
+    }
+    absolute_lse<T>(t, stride, s.shift, s.row0);
+    for (std::int64_t r = 0; r < rows; ++r) {
       a.log_prob[first + r] = s.row0[r] + math::log_normaliser(static_cast<T>(d));
     }
   });

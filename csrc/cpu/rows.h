@@ -18,10 +18,20 @@ inline int thread_index() {
 #endif
 }
 
+// offset [k] from wide_offset, less the largest, which is returned.
+template <typename T>
+T settle_offsets(const Workspace<T>& w, std::int64_t k) {
+  double largest = w.wide_offset[0];
+  for (std::int64_t c = 1; c < k; ++c) largest = w.wide_offset[c] > largest ? w.wide_offset[c] : largest;
+  const T base = std::isfinite(largest) ? static_cast<T>(largest) : T(0);  // no weight at all: offsets stay -inf
+  for (std::int64_t c = 0; c < k; ++c) w.offset[c] = static_cast<T>(w.wide_offset[c] - static_cast<double>(base));
+  return base;
+}
+
 template <typename T>
 DenseTables<T> make_dense_tables(const MixtureView<T>& m, const Workspace<T>& w) {
   DenseTables<T> t{
-      {m.means, w.inv_var, w.offset, m.k, m.d}, m.whitening, m.covariance == Covariance::kFull ? m.d * m.d : 0};
+      {m.means, w.inv_var, w.offset, T(0), m.k, m.d}, m.whitening, m.covariance == Covariance::kFull ? m.d * m.d : 0};
   for (std::int64_t c = 0; c < m.k; ++c) {
     const T* const factor = t.factor(c);
     double log_diagonal = 0;
@@ -32,8 +42,9 @@ DenseTables<T> make_dense_tables(const MixtureView<T>& m, const Workspace<T>& w)
       w.inv_var[c * m.d + j] = static_cast<T>(precision);
       log_diagonal += std::log(static_cast<double>(factor[j * m.d + j]));
     }
-    w.offset[c] = math::component_offset(m.log_weights[c], -2 * log_diagonal);
+    w.wide_offset[c] = math::component_offset(static_cast<double>(m.log_weights[c]), -2 * log_diagonal);
   }
+  t.base = settle_offsets(w, m.k);
   return t;
 }
 
@@ -52,9 +63,9 @@ Tables<T> make_diagonal_tables(const MixtureView<T>& m, const Workspace<T>& w) {
   for (std::int64_t c = 0; c < m.k; ++c) {
     double sum = 0;
     for (std::int64_t j = 0; j < m.d; ++j) sum += static_cast<double>(m.log_vars[c * m.d + j]);
-    w.offset[c] = math::component_offset(m.log_weights[c], sum);
+    w.wide_offset[c] = math::component_offset(static_cast<double>(m.log_weights[c]), sum);
   }
-  return {m.means, w.inv_var, w.offset, m.k, m.d};
+  return {m.means, w.inv_var, w.offset, settle_offsets(w, m.k), m.k, m.d};
 }
 
 // Calls run(tables) with the tables that fit the mixture's covariances.
@@ -122,19 +133,21 @@ void weight_rows(const T* scale, std::int64_t rows, std::int64_t k, std::int64_t
 }
 
 // gamma and energies with gradient weights of a given assignment point:
-//   on entry gamma holds energies of the assignment point and kl_energy those of (m, s2);
-//   on return gamma holds responsibilities, kl_energy the weights d KL_mix / d logit_c, and kl the row's
-//   KL_mix without its entropy and normaliser terms, which are the caller's.
+//   on entry gamma holds energies of the assignment point and other those of (m, s2), less their shifts;
+//   on return gamma holds responsibilities, other the weights d KL_mix / d logit_c, row0 the logsumexp, and row1 the
+//   row's KL_mix without its entropy and normaliser terms, which are the caller's.
 template <typename T>
-void assigned_rows(const Tables<T>& t, std::int64_t stride, T* gamma, T* kl_energy, T* lse, T* kl) {
+void assigned_rows(const Tables<T>& t, const Scratch<T>& s, std::int64_t stride) {
   constexpr int W = Lanes<T>::width;
+  T *const gamma = s.gamma, *const kl_energy = s.other;
   for (std::int64_t c = 0; c < t.k; ++c) {
     for (std::int64_t r = 0; r < stride; r += W) {
       T* const p = kl_energy + c * stride + r;
       store(p, math::density_gap(load(p), load(gamma + c * stride + r)));
     }
   }
-  softmax(t, stride, gamma, lse);
+  softmax(t, stride, gamma, s.row0);
+  absolute_lse(t, stride, s.shift, s.row0);
   for (std::int64_t r = 0; r < stride; r += W) {
     Vec<T> mean{};
     for (std::int64_t c = 0; c < t.k; ++c) mean += load(gamma + c * stride + r) * load(kl_energy + c * stride + r);
@@ -142,7 +155,8 @@ void assigned_rows(const Tables<T>& t, std::int64_t stride, T* gamma, T* kl_ener
       T* const p = kl_energy + c * stride + r;
       store(p, math::responsibility_gradient(load(gamma + c * stride + r), load(p), mean));
     }
-    store(kl + r, mean - load(lse + r));
+    const Vec<T> shifts = math::density_gap(load(s.shift1 + r), load(s.shift + r));
+    store(s.row1 + r, mean + shifts - load(s.row0 + r));
   }
 }
 
@@ -158,14 +172,17 @@ const T* assign_tile(const Args& a, const TablesOfT& t, const Scratch<T>& s, std
     load_tile(a.log_var + first * d, rows, d, stride, T(0), s.log_var);
     exp_columns(s.log_var, d * stride, s.s2);
   }
-  T* const energy = a.assignment == Assignment::kExact ? s.gamma : s.other;
+  const bool exact = a.assignment == Assignment::kExact;
+  T* const energy = exact ? s.gamma : s.other;
+  T* const shift = exact ? s.shift : s.shift1;
   if (a.log_var) {
-    energies<T, true>(s, s.x, s.s2, t, stride, energy);
+    energies<T, true>(s, s.x, s.s2, t, stride, energy, shift);
   } else {
-    energies<T, false>(s, s.x, nullptr, t, stride, energy);
+    energies<T, false>(s, s.x, nullptr, t, stride, energy, shift);
   }
-  if (a.assignment == Assignment::kExact) {
+  if (exact) {
     softmax(t, stride, s.gamma, s.row0);
+    absolute_lse(t, stride, s.shift, s.row0);
     return s.x;
   }
   const T* point = s.x;
@@ -173,8 +190,8 @@ const T* assign_tile(const Args& a, const TablesOfT& t, const Scratch<T>& s, std
     load_tile(a.z + first * d, rows, d, stride, T(0), s.z);
     point = s.z;
   }
-  energies<T, false>(s, point, nullptr, t, stride, s.gamma);
-  assigned_rows(t, stride, s.gamma, s.other, s.row0, s.row1);
+  energies<T, false>(s, point, nullptr, t, stride, s.gamma, s.shift);
+  assigned_rows(t, s, stride);
   return point;
 }
 

@@ -11,26 +11,30 @@ template <typename T>
 struct Tables {
   const T* mu;       // [k, d]
   const T* inv_var;  // [k, d]
-  const T* offset;   // [k] log pi_c - 1/2 sum_j log var_cj
+  const T* offset;   // [k] log pi_c - 1/2 sum_j log var_cj, less their largest
+  T base;            // that largest
   std::int64_t k, d;
 };
 
 // Working arrays of one thread, carved from one allocation.
 template <typename T>
 struct Scratch {
-  T* x;          // [d][stride] means (or points)
-  T* log_var;    // [d][stride]
-  T* s2;         // [d][stride] variances
-  T* z;          // [d][stride] assignment points
-  T* out0;       // [d][stride]
-  T* out1;       // [d][stride]
-  T* gamma;      // [k][stride]
-  T* other;      // [k][stride]
-  T* row0;       // [stride]
-  T* row1;       // [stride]
-  T* diff;       // [d][2 width], dense covariances only
-  T* white;      // [d][2 width]
-  double* wide;  // running moments, [sets][moments_size][kWideLanes], where the operation wants them
+  T* x;                 // [d][stride] means (or points)
+  T* log_var;           // [d][stride]
+  T* s2;                // [d][stride] variances
+  T* z;                 // [d][stride] assignment points
+  T* out0;              // [d][stride]
+  T* out1;              // [d][stride]
+  T* gamma;             // [k][stride]
+  T* other;             // [k][stride]
+  T* row0;              // [stride]
+  T* row1;              // [stride]
+  T* shift;             // [stride] taken off all energies of a row in gamma
+  T* shift1;            // [stride] the same for `other`
+  double* wide_energy;  // [k][2 width], where wide_sums(d)
+  T* diff;              // [d][2 width], dense covariances only
+  T* white;             // [d][2 width]
+  double* wide;         // running moments, [sets][moments_size][kWideLanes], where the operation wants them
 };
 
 // `rows` rounded up to whole pairs of vectors: the stride of a tile that holds them.
@@ -60,7 +64,8 @@ inline std::int64_t tile_stride(std::int64_t k, std::int64_t d) {
 template <typename T>
 inline std::int64_t scratch_size(std::int64_t k, std::int64_t d) {
   constexpr std::int64_t width = Lanes<T>::width;
-  return (6 * d + 2 * k + 2) * tile_stride<T>(k, d) + 4 * d * width + width;  // the last for alignment
+  const std::int64_t wide = 2 * width * k * static_cast<std::int64_t>(sizeof(double) / sizeof(T));
+  return (6 * d + 2 * k + 4) * tile_stride<T>(k, d) + 4 * d * width + wide + width;  // the last for alignment
 }
 
 template <typename T>
@@ -78,8 +83,11 @@ inline Scratch<T> carve_scratch(T* base, std::int64_t k, std::int64_t d) {
   w.other = w.gamma + k * s;
   w.row0 = w.other + k * s;
   w.row1 = w.row0 + s;
-  w.diff = w.row1 + s;
+  w.shift = w.row1 + s;
+  w.shift1 = w.shift + s;
+  w.diff = w.shift1 + s;
   w.white = w.diff + 2 * d * Lanes<T>::width;
+  w.wide_energy = reinterpret_cast<double*>(w.white + 2 * d * Lanes<T>::width);
   return w;
 }
 
@@ -141,13 +149,12 @@ inline void exp_columns(const T* x, std::int64_t count, T* out) {
   for (std::int64_t i = 0; i < count; i += Lanes<T>::width) store(out + i, vector_exp<T>(load(x + i)));
 }
 
-// Energies of C components for two vectors of rows: the accumulators stay in registers.
+// Sums over `count` coordinates of C components' energies, for two vectors of rows, in registers.
 template <typename T, int C, bool kVariance>
-GMVAE_HD void energy_block(const T* x, const T* s2, const T* mu, const T* inv_var, std::int64_t d, std::int64_t stride,
-                           T* energy) {
+GMVAE_HD void energy_sums(const T* x, const T* s2, const T* mu, const T* inv_var, std::int64_t count, std::int64_t d,
+                          std::int64_t stride, Vec<T> (&a)[C], Vec<T> (&b)[C]) {
   constexpr int W = Lanes<T>::width;
-  Vec<T> a[C] = {}, b[C] = {};
-  for (std::int64_t j = 0; j < d; ++j) {
+  for (std::int64_t j = 0; j < count; ++j) {
     const Vec<T> xa = load(x + j * stride), xb = load(x + j * stride + W);
     Vec<T> va{}, vb{};
     if (kVariance) va = load(s2 + j * stride), vb = load(s2 + j * stride + W);
@@ -157,24 +164,97 @@ GMVAE_HD void energy_block(const T* x, const T* s2, const T* mu, const T* inv_va
       b[u] += kVariance ? math::energy_term(xb, vb, m, iv) : math::energy_term(xb, m, iv);
     }
   }
+}
+
+template <typename T, int C, bool kVariance>
+GMVAE_HD void energy_block(const T* x, const T* s2, const T* mu, const T* inv_var, std::int64_t d, std::int64_t stride,
+                           T* energy) {
+  Vec<T> a[C] = {}, b[C] = {};
+  energy_sums<T, C, kVariance>(x, s2, mu, inv_var, d, d, stride, a, b);
   for (int u = 0; u < C; ++u) {
     store(energy + u * stride, a[u]);
-    store(energy + u * stride + W, b[u]);
+    store(energy + u * stride + Lanes<T>::width, b[u]);
   }
 }
 
-// energy [k][stride] of every component; s2 may be null (points).
+// Long float32 sums lose digits that decide between components: a responsibility's relative error is the absolute
+// error of its energy. Rows of more than twice this many coordinates are summed in float64 from partial sums of so
+// many.
+constexpr std::int64_t kFloatTerms = 8;
+
+template <typename T>
+constexpr bool wide_sums(std::int64_t d) {
+  return sizeof(T) < sizeof(double) && d > 2 * kFloatTerms;
+}
+
+inline void add_wide(double* wide, Vec<float> v) {
+  typedef float Half __attribute__((vector_size(kVectorBytes / 2)));
+  Half half[2];
+  std::memcpy(half, &v, sizeof(v));
+  store(wide, load(wide) + __builtin_convertvector(half[0], Wide));
+  store(wide + kWideLanes, load(wide + kWideLanes) + __builtin_convertvector(half[1], Wide));
+}
+
+inline void add_wide(double*, Vec<double>) {}  // never asked for
+
+// wide [C][2 width]
+template <typename T, int C, bool kVariance>
+GMVAE_HD void wide_energy_block(const T* x, const T* s2, const T* mu, const T* inv_var, std::int64_t d,
+                                std::int64_t stride, double* wide) {
+  constexpr int W = Lanes<T>::width;
+  for (std::int64_t j = 0; j < d; j += kFloatTerms) {
+    const std::int64_t count = d - j < kFloatTerms ? d - j : kFloatTerms;
+    Vec<T> a[C] = {}, b[C] = {};
+    energy_sums<T, C, kVariance>(x + j * stride, s2 + j * stride, mu + j, inv_var + j, count, d, stride, a, b);
+    for (int u = 0; u < C; ++u) {
+      add_wide(wide + 2 * W * u, a[u]);
+      add_wide(wide + 2 * W * u + W, b[u]);
+    }
+  }
+}
+
+// energy [k][stride] from wide [k][2 width], less the row's smallest, which goes to shift.
+template <typename T>
+GMVAE_HD void settle_energies(const double* wide, std::int64_t k, std::int64_t stride, T* energy, T* shift) {
+  constexpr int W = 2 * Lanes<T>::width;
+  for (int r = 0; r < W; ++r) {
+    double smallest = wide[r];
+    for (std::int64_t c = 1; c < k; ++c) smallest = wide[c * W + r] < smallest ? wide[c * W + r] : smallest;
+    shift[r] = static_cast<T>(smallest);
+  }
+  for (std::int64_t c = 0; c < k; ++c) {
+    for (int r = 0; r < W; ++r)
+      energy[c * stride + r] = static_cast<T>(wide[c * W + r] - static_cast<double>(shift[r]));
+  }
+}
+
+// energy [k][stride] of every component, less shift [stride]; s2 may be null (points).
 template <typename T, bool kVariance>
-inline void energies(const Scratch<T>&, const T* x, const T* s2, const Tables<T>& t, std::int64_t stride, T* energy) {
-  for (std::int64_t r = 0; r < stride; r += 2 * Lanes<T>::width) {
+inline void energies(const Scratch<T>& s, const T* x, const T* s2, const Tables<T>& t, std::int64_t stride, T* energy,
+                     T* shift) {
+  constexpr int W = 2 * Lanes<T>::width;
+  const std::int64_t d = t.d;
+  if (!wide_sums<T>(d)) std::memset(shift, 0, sizeof(T) * stride);
+  for (std::int64_t r = 0; r < stride; r += W) {
     std::int64_t c = 0;
+    if (wide_sums<T>(d)) {
+      std::memset(s.wide_energy, 0, sizeof(double) * t.k * W);
+      for (; c + 4 <= t.k; c += 4) {
+        wide_energy_block<T, 4, kVariance>(x + r, s2 + r, t.mu + c * d, t.inv_var + c * d, d, stride,
+                                           s.wide_energy + c * W);
+      }
+      for (; c < t.k; ++c) {
+        wide_energy_block<T, 1, kVariance>(x + r, s2 + r, t.mu + c * d, t.inv_var + c * d, d, stride,
+                                           s.wide_energy + c * W);
+      }
+      settle_energies(s.wide_energy, t.k, stride, energy + r, shift + r);
+      continue;
+    }
     for (; c + 4 <= t.k; c += 4) {
-      energy_block<T, 4, kVariance>(x + r, s2 + r, t.mu + c * t.d, t.inv_var + c * t.d, t.d, stride,
-                                    energy + c * stride + r);
+      energy_block<T, 4, kVariance>(x + r, s2 + r, t.mu + c * d, t.inv_var + c * d, d, stride, energy + c * stride + r);
     }
     for (; c < t.k; ++c) {
-      energy_block<T, 1, kVariance>(x + r, s2 + r, t.mu + c * t.d, t.inv_var + c * t.d, t.d, stride,
-                                    energy + c * stride + r);
+      energy_block<T, 1, kVariance>(x + r, s2 + r, t.mu + c * d, t.inv_var + c * d, d, stride, energy + c * stride + r);
     }
   }
 }
@@ -192,7 +272,8 @@ struct Negligible<double> {
   static constexpr double logit = -690.0;  // 1e-300
 };
 
-// energy [k][stride] -> responsibilities in place; lse [stride] = logsumexp_c(offset_c - energy_c / 2).
+// energy [k][stride] -> responsibilities in place; lse [stride] = logsumexp_c(offset_c - energy_c / 2), relative to the
+// tables' base and the energies' shift: see absolute_lse.
 template <typename T>
 inline void softmax(const Tables<T>& t, std::int64_t stride, T* energy, T* lse) {
   constexpr int W = Lanes<T>::width;
@@ -213,6 +294,13 @@ inline void softmax(const Tables<T>& t, std::int64_t stride, T* energy, T* lse) 
     const Vec<T> scale = T(1) / sum;
     for (std::int64_t c = 0; c < t.k; ++c) store(energy + c * stride + r, load(energy + c * stride + r) * scale);
     store(lse + r, top + vector_log<T>(sum));
+  }
+}
+
+template <typename T>
+inline void absolute_lse(const Tables<T>& t, std::int64_t stride, const T* shift, T* lse) {
+  for (std::int64_t r = 0; r < stride; r += Lanes<T>::width) {
+    store(lse + r, load(lse + r) + math::component_logit(t.base, load(shift + r)));
   }
 }
 

@@ -81,15 +81,19 @@ def test_compiled_whole(assignment, detach):
     torch.testing.assert_close(gradients(compiled(*args), args, None), gradients(eager, args, None))
 
 
-@pytest.mark.parametrize("offset", [0.0, 10.0, 100.0])
-def test_float32_accuracy_far_from_the_origin(offset):
-    """Relative error of gradients (through the responsibilities) at most 2e-6 of the largest, at any offset."""
-    args = inputs(2000, 4, 3, torch.float32, offset=offset)
+@pytest.mark.parametrize("offset", [0.0, 10.0, 100.0, 1000.0])
+@pytest.mark.parametrize(("k", "d"), [(4, 3), (16, 8), (8, 17), (32, 32), (64, 64)])
+def test_float32_accuracy_far_from_the_origin(k, d, offset):
+    """Error of responsibilities and of every gradient at most 2e-6 of the largest, at any offset."""
+    args = inputs(2000, k, d, torch.float32, offset=offset)
     exact = doubles(args)
-    grads = gradients(call(OP, args, "exact", False), args, torch.ones(2000))[:2]
-    references = gradients(call(REFERENCE, exact, "exact", False), exact, torch.ones(2000).double())[:2]
+    grads = gradients(call(OP, args, "exact", False), args, torch.ones(2000))
+    references = gradients(call(REFERENCE, exact, "exact", False), exact, torch.ones(2000).double())
     for grad, ref in zip(grads, references, strict=True):
-        assert float((grad.double() - ref).abs().max() / ref.abs().max()) <= 2e-6
+        assert float((grad.double() - ref).abs().max()) <= 2e-6 * float(ref.abs().max())
+    resp = gf.ops.log_responsibilities(args[0], *args[3:])[0].detach().exp().double()
+    right = gf.ops.reference.log_responsibilities(exact[0], *exact[3:])[0].detach().exp()
+    assert float((resp - right).abs().max()) <= 2e-6
 
 
 @pytest.mark.parametrize(("assignment", "detach"), CASES)
