@@ -10,14 +10,6 @@ NUMPY = {"f32": np.float32, "f64": np.float64}
 LONG = np.longdouble
 
 
-@pytest.fixture(params=_native.cpu.instruction_sets())
-def instruction_set(request):
-    before = _native.cpu.instruction_set()
-    _native.cpu.set_instruction_set(request.param)
-    yield request.param
-    _native.cpu.set_instruction_set(before)
-
-
 def apply(suffix, values, log):
     x = np.zeros(-(-len(values) // 16) * 16, NUMPY[suffix])
     x[: len(values)] = values
