@@ -66,23 +66,26 @@ def _fits(
     covariance = log_vars if cholesky is None else cholesky
     try:
         first = next(iter(rows.values()))
-        dtype, device, (n, d), (k, _) = first.dtype, first.device, first.shape, means.shape
-        shape = covariance.shape  # type: ignore[union-attr]
+        dtype, device, shape, (k, d) = first.dtype, first.device, first.shape, means.shape
+        for tensor in (*rows.values(), log_weights, means, covariance):
+            if not isinstance(tensor, Tensor) or tensor.dtype != dtype or tensor.device != device:
+                return False
+        for tensor in rows.values():
+            if tensor.shape != shape:
+                return False
+        fitting = ((k, d), (k,)) if cholesky is None else ((k, d, d), (d, d))
+        return (
+            covariance.shape in fitting  # type: ignore[union-attr, operator]
+            and (log_vars is None) != (cholesky is None)
+            and dtype in FLOATING
+            and len(shape) == 2
+            and shape[1] == d
+            and d > 0
+            and k > 0
+            and log_weights.shape == (k,)
+        )
     except (AttributeError, IndexError, ValueError):
         return False
-    fitting = ((k, d), (k,)) if cholesky is None else ((k, d, d), (d, d))
-    shapes = (*((n, d) for _ in rows), (k,), (k, d), shape)
-    return (
-        shape in fitting
-        and (log_vars is None) != (cholesky is None)
-        and dtype in FLOATING
-        and d > 0
-        and k > 0
-        and all(
-            isinstance(t, Tensor) and t.dtype == dtype and t.device == device and t.shape == shape
-            for t, shape in zip((*rows.values(), log_weights, means, covariance), shapes, strict=True)
-        )
-    )
 
 
 def check_assignment(assignment: str, z: Tensor | None) -> None:
