@@ -11,8 +11,13 @@ from gmvae_fast.spectral.laplacian import Components as Components
 from gmvae_fast.spectral.laplacian import connected_components as connected_components
 from gmvae_fast.spectral.laplacian import degrees as degrees
 from gmvae_fast.spectral.laplacian import laplacian as laplacian
+from gmvae_fast.spectral.measure import DensityOfStates as DensityOfStates
+from gmvae_fast.spectral.measure import SpectralMeasure as SpectralMeasure
+from gmvae_fast.spectral.measure import density_of_states as density_of_states
+from gmvae_fast.spectral.measure import spectral_measure as spectral_measure
 from gmvae_fast.spectral.neighbors import Neighbors as Neighbors
 from gmvae_fast.spectral.neighbors import nearest_neighbors as nearest_neighbors
+from gmvae_fast.spectral.quadrature import Bounds as Bounds
 from gmvae_fast.spectral.results import SignalSmoothness as SignalSmoothness
 from gmvae_fast.spectral.results import SmoothnessResult as SmoothnessResult
 from gmvae_fast.spectral.smoothness import one_vs_rest as one_vs_rest

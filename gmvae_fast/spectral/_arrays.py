@@ -68,3 +68,10 @@ def check_positive_integer(value: int, name: str) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
     return int(value)
+
+
+def check_unit(value: float, name: str) -> float:
+    """``value`` as a float strictly between 0 and 1; ``ValueError`` otherwise."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
+    return float(value)

@@ -77,7 +77,7 @@ def eigenpairs(laplacian: Any, m: int, *, method: MethodName = "auto", seed: int
     Lehoucq, Sorensen, Yang, "ARPACK Users' Guide", SIAM (1998).
     """
     check_choice(method, "method", ("auto", "dense", "lanczos", "shift-invert"))
-    matrix = _check_laplacian(laplacian)
+    matrix = check_laplacian(laplacian)
     n = matrix.shape[0]
     if check_positive_integer(m, "m") > n:
         raise ValueError(f"m must be at most the number of nodes, {n}, got {m}")
@@ -96,7 +96,7 @@ def eigenpairs(laplacian: Any, m: int, *, method: MethodName = "auto", seed: int
     return _merge(matrix, blocks, values, vectors, m)
 
 
-def _check_laplacian(laplacian: Any) -> sparse.csr_array:
+def check_laplacian(laplacian: Any) -> sparse.csr_array:
     """``laplacian`` as float64 CSR; raises unless it is square, symmetric and finite."""
     if not sparse.issparse(laplacian):
         laplacian = as_finite(laplacian, "laplacian", ndim=2)
