@@ -2,22 +2,14 @@
 #include <algorithm>
 
 #include "gmvae/graph.h"
+#include "prefetch.h"
 #include "threads.h"
 
 namespace gmvae {
 namespace {
 
-constexpr std::int64_t kAhead = 24;            // entries between a prefetch and its use
-constexpr std::int64_t kSerialWork = 1 << 15;  // multiply-adds below which a second thread costs more than it saves
-constexpr std::int64_t kCached = 1 << 21;      // values of a block that the caches hold: prefetching only costs
-
-inline void prefetch(const double* address) {
-#if defined(__GNUC__) || defined(__clang__)
-  __builtin_prefetch(address);
-#else
-  (void)address;
-#endif
-}
+constexpr std::int64_t kAhead = 24;        // entries between a prefetch and its use
+constexpr std::int64_t kCached = 1 << 21;  // values of a block that the caches hold: prefetching only costs
 
 // Rows times W adjacent columns of the block; Stride is its width, or 0 where only args.width says it.
 template <int W, int Stride, bool Ahead, typename Index>
@@ -72,7 +64,7 @@ void csr_product_cpu(const CsrProductArgs<Index>& a, int threads) {
   const std::int64_t rows = a.matrix.rows;
   if (rows == 0 || a.width == 0) return;
   const std::int64_t entries = a.matrix.starts[rows];
-  const int parts = (entries + rows) * a.width < kSerialWork ? 1 : std::max(1, threads);
+  const int parts = parts_for((entries + rows) * a.width, threads);
   const auto border = [&](int part) -> std::int64_t {  // equal numbers of entries: rows of hubs are long
     if (part == parts) return rows;
     const auto entry = static_cast<Index>(entries / parts * part);

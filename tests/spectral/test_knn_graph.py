@@ -10,8 +10,7 @@ from known_graphs import brute_distances
 from scipy import sparse
 from scipy.spatial.transform import Rotation
 
-from gmvae_fast.spectral import connected_components, knn_graph, nearest_neighbors
-from gmvae_fast.spectral import neighbors as neighbors_module
+from gmvae_fast.spectral import _search, connected_components, knn_graph, nearest_neighbors
 
 INDEXES = ["exact", "kdtree"]
 
@@ -76,7 +75,7 @@ def test_where_float32_alone_would_be_wrong(monkeypatch):
     squared = ((points[queries, None] - points) ** 2).sum(-1)
     squared[np.arange(60), queries] = np.inf
     true = np.argsort(squared, axis=1)[:, :10]
-    _, candidates = neighbors_module._faiss_flat(points.astype(np.float32), queries, 15)
+    _, candidates = _search.faiss_flat(points.astype(np.float32), queries, 15)
     assert not any(np.isin(t, c).all() for t, c in zip(true, candidates, strict=True))
     np.testing.assert_array_equal(nearest_neighbors(points, 10, index="exact").indices[queries], true)
 
@@ -288,7 +287,14 @@ WITH_NAN = np.where(np.arange(20)[:, None] == 13, np.nan, GOOD)
         (GOOD, {"n_neighbors": -3}, ValueError, "n_neighbors must be at least 1"),
         (GOOD, {"n_neighbors": 2.5}, TypeError, "n_neighbors must be an integer"),
         (GOOD, {"n_neighbors": True}, TypeError, "n_neighbors must be an integer"),
-        (GOOD, {"index": "hnsw"}, ValueError, "index must be one of 'auto', 'exact', 'kdtree', got 'hnsw'"),
+        (
+            GOOD,
+            {"index": "lsh"},
+            ValueError,
+            "index must be one of 'auto', 'exact', 'ivf', 'hnsw', 'kdtree', got 'lsh'",
+        ),
+        (GOOD, {"min_recall": 0.0}, ValueError, r"min_recall must lie in \(0, 1\], got 0.0"),
+        (GOOD, {"min_recall": 1.1}, ValueError, r"min_recall must lie in \(0, 1\], got 1.1"),
         (GOOD, {"weights": "heat"}, ValueError, "weights must be one of"),
         (GOOD, {"symmetrize": "both"}, ValueError, "symmetrize must be one of"),
         (GOOD.astype(complex), {}, TypeError, "latents must hold real numbers, got dtype complex128"),
