@@ -1,6 +1,8 @@
 """Nearest-neighbour graphs of latents, their Laplacians, and the smoothness of quantities over them."""
 
 from gmvae_fast.spectral._krylov import EigenConvergenceError as EigenConvergenceError
+from gmvae_fast.spectral.compare import Comparison as Comparison
+from gmvae_fast.spectral.compare import compare as compare
 from gmvae_fast.spectral.eigen import EigenPairs as EigenPairs
 from gmvae_fast.spectral.eigen import eigenpairs as eigenpairs
 from gmvae_fast.spectral.geary import WeightSums as WeightSums
@@ -23,4 +25,6 @@ from gmvae_fast.spectral.results import SmoothnessResult as SmoothnessResult
 from gmvae_fast.spectral.smoothness import one_vs_rest as one_vs_rest
 from gmvae_fast.spectral.smoothness import smoothness as smoothness
 from gmvae_fast.spectral.sweep import NeighborSweep as NeighborSweep
+from gmvae_fast.spectral.sweep import Sweep as Sweep
 from gmvae_fast.spectral.sweep import neighbor_sweep as neighbor_sweep
+from gmvae_fast.spectral.sweep import weights_sweep as weights_sweep

@@ -10,6 +10,7 @@ from scipy.linalg import eigh
 from scipy.sparse import csgraph
 
 from gmvae_fast.spectral._arrays import FloatArray, IntArray, as_finite, check_choice, check_positive_integer
+from gmvae_fast.spectral._assembly import asymmetry
 from gmvae_fast.spectral._chebyshev import chebyshev_pairs
 from gmvae_fast.spectral._krylov import EigenConvergenceError, lanczos_pairs, shift_invert_pairs
 
@@ -107,7 +108,8 @@ def check_laplacian(laplacian: Any) -> sparse.csr_array:
         raise ValueError(f"laplacian must be square, got shape {matrix.shape}")
     if not np.isfinite(matrix.data).all():
         raise ValueError("laplacian must be finite; check the weights of the graph")
-    if matrix.nnz and abs(matrix - matrix.T).max() > 1e-12 * abs(matrix.data).max():
+    matrix.sum_duplicates()
+    if matrix.nnz and asymmetry(matrix) > 1e-12 * abs(matrix.data).max():
         raise ValueError("laplacian must be symmetric; random-walk Laplacians are not supported, use 'symmetric'")
     return matrix
 

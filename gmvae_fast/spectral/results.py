@@ -13,6 +13,7 @@ from scipy import sparse
 
 from gmvae_fast.spectral._arrays import FloatArray, check_positive_integer
 from gmvae_fast.spectral.eigen import EigenPairs, eigenpairs
+from gmvae_fast.spectral.graph import KnnGraph
 from gmvae_fast.spectral.laplacian import laplacian
 from gmvae_fast.spectral.measure import DensityOfStates, NullSpace, SpectralMeasure, measure_block
 from gmvae_fast.spectral.quadrature import Bounds
@@ -99,6 +100,8 @@ class SignalSmoothness:
         Monte Carlo p-value, of whole trajectories if groups were given, and adjusted; NaN if not asked for.
     score_lower, score_upper, score_error : float
         Bootstrap interval of the score and standard deviation of its samples; NaN if not asked for.
+    score_samples : float64 [B]
+        Those samples. With one seed they are paired between embeddings of the same snapshots.
     """
 
     name: str
@@ -121,6 +124,7 @@ class SignalSmoothness:
     score_lower: float = math.nan
     score_upper: float = math.nan
     score_error: float = math.nan
+    score_samples: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
 
     def cumulative_energy(self, m: int) -> FloatArray:
         """Share of the signal in the 1, 2, ..., ``m`` lowest eigenvectors of L_sym, float64 [m].
@@ -196,6 +200,22 @@ class SmoothnessResult(Mapping[str, SignalSmoothness]):
     settings: Mapping[str, Any]
     _signals: Mapping[str, SignalSmoothness] = field(repr=False)
     _spectrum: LazySpectrum = field(repr=False)
+    _built: KnnGraph | None = field(default=None, repr=False)
+
+    @property
+    def recall(self) -> float:
+        """Share of the true neighbours in the graph: 1 for exact searches, NaN if the graph was given."""
+        return self._built.recall if self._built is not None else math.nan
+
+    @property
+    def index(self) -> str:
+        """The search that made the graph; empty if the graph was given."""
+        return self._built.index if self._built is not None else ""
+
+    @property
+    def n_added_edges(self) -> int:
+        """Edges that ``connect=True`` added between components."""
+        return self._built.n_added_edges if self._built is not None else 0
 
     def __getitem__(self, name: str) -> SignalSmoothness:
         try:
@@ -244,15 +264,35 @@ class SmoothnessResult(Mapping[str, SignalSmoothness]):
         rows = []
         for name, signal in self.items():
             row: dict[str, Any] = {"signal": name, "n_components": self.n_components}
+            if self._built is not None:
+                row["recall"] = self.recall
             row |= {column: getattr(signal, column) for column in columns}
             row |= {f"energy_{m}": signal.low_frequency_energy(m) for m in energies}
             rows.append(row)
         return as_data_frame(rows) if as_frame else rows
 
+    def plot(self, path: Any = None) -> Any:
+        """Scores with their intervals, and cumulative energies over the spectrum, as a matplotlib figure.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Save the figure there as well.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from gmvae_fast.spectral.plots import plot_result  # here, not above: matplotlib is optional
+
+        return plot_result(self, path)
+
     def __str__(self) -> str:
         components = f"{self.n_components} connected component{'s' if self.n_components > 1 else ''}"
         settings = "".join(f", {key}={value}" for key, value in self.settings.items())
-        lines = [f"{self.graph.shape[0]} nodes{settings}, {components}"]
+        recall = f", recall {self.recall:.4f}" if self.recall < 1 else ""
+        lines = [f"{self.graph.shape[0]} nodes{settings}{recall}, {components}"]
         width = max([len("signal"), *map(len, self)])
         lines.append(f"{'signal':<{width}}  {'score':>8}  {'z':>8}  {'p':>9}  {'z normal':>8}  {'Dirichlet':>10}")
         for name in self.ranking:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import csgraph
 
 from gmvae_fast.spectral._arrays import (
     FloatArray,
@@ -28,9 +29,8 @@ from gmvae_fast.spectral.geary import (
     normality_variance,
     randomization_variance,
 )
-from gmvae_fast.spectral.graph import SymmetrizeName, WeightsName, check_graph, knn_graph
-from gmvae_fast.spectral.laplacian import connected_components
-from gmvae_fast.spectral.neighbors import IndexName
+from gmvae_fast.spectral.graph import KnnGraph, SymmetrizeName, WeightsName, as_graph, build_graph
+from gmvae_fast.spectral.neighbors import IndexName, Neighbors
 from gmvae_fast.spectral.results import LazySpectrum, SignalSmoothness, SmoothnessResult
 from gmvae_fast.spectral.significance import adjusted_log10_p, group_codes, permutation_p_values, permuted_geary
 
@@ -45,6 +45,9 @@ def smoothness(
     weights: WeightsName = "binary",
     symmetrize: SymmetrizeName = "union",
     index: IndexName = "auto",
+    connect: bool = False,
+    min_recall: float = 0.99,
+    neighbors: Neighbors | None = None,
     graph: Any = None,
     labels: Any = None,
     groups: Any = None,
@@ -62,8 +65,10 @@ def smoothness(
     signals : mapping of str to array [N], data frame, or array [N] or [N, S]
         Physical quantities, one value per latent. An array is named ``"signal"``, its columns ``"signal_0"``,
         ...
-    n_neighbors, weights, symmetrize, index
+    n_neighbors, weights, symmetrize, index, connect, min_recall
         The graph, see `knn_graph`.
+    neighbors : Neighbors, optional
+        Of these latents, at least ``n_neighbors`` of them: no search is then made.
     graph : sparse array [N, N], optional
         A graph made before, used instead; symmetric, non-negative, zero diagonal.
     labels : array [N], optional
@@ -111,11 +116,22 @@ def smoothness(
     Magazine 30 (2013).
     """
     settings: dict[str, Any] = {}
+    built: KnnGraph | None = None
     if graph is None:
-        adjacency = knn_graph(latents, n_neighbors, index=index, weights=weights, symmetrize=symmetrize)
+        built = build_graph(
+            latents,
+            n_neighbors,
+            index=index,
+            connect=connect,
+            min_recall=min_recall,
+            neighbors=neighbors,
+            weights=weights,
+            symmetrize=symmetrize,
+        )
+        adjacency = built.adjacency
         settings = {"n_neighbors": n_neighbors, "weights": weights, "symmetrize": symmetrize}
     else:
-        adjacency = check_graph(graph)
+        adjacency = as_graph(graph)
         if latents is not None and len(to_numpy(latents)) != adjacency.shape[0]:
             raise ValueError(f"graph has {adjacency.shape[0]} nodes, but there are {len(to_numpy(latents))} latents")
     plan = _Resampling.of(adjacency.shape[0], groups, permutations, bootstrap, confidence, seed)
@@ -130,7 +146,8 @@ def smoothness(
     if undefined:
         reason = "the graph has no edges" if adjacency.nnz == 0 else "they are constant"
         warnings.warn(f"no score for {', '.join(map(repr, undefined))}: {reason}", UserWarning, stacklevel=2)
-    return SmoothnessResult(adjacency, connected_components(adjacency).n_components, settings, scored, spectrum)
+    n_components = int(csgraph.connected_components(adjacency, directed=False)[0])
+    return SmoothnessResult(adjacency, n_components, settings, scored, spectrum, built)
 
 
 def one_vs_rest(labels: Any, *, prefix: str = "label") -> dict[str, FloatArray]:
@@ -265,8 +282,10 @@ class _Resampling:
         if self.bootstrap:
             samples = bootstrap_scores(graph, block, self.bootstrap, self.seed, self.groups)
             low, high = percentile_interval(samples, self.confidence)
-            for change, *ends in zip(changes, low, high, np.nanstd(samples, axis=0), strict=True):
-                change |= dict(zip(("score_lower", "score_upper", "score_error"), map(float, ends), strict=True))
+            for change, lower, upper, column in zip(changes, low.tolist(), high.tolist(), samples.T, strict=True):
+                defined = column[np.isfinite(column)]
+                change |= {"score_lower": lower, "score_upper": upper, "score_samples": column}
+                change["score_error"] = float(defined.std(ddof=1)) if len(defined) > 1 else math.nan
         return found | {name: replace(found[name], **change) for name, change in zip(names, changes, strict=True)}
 
 
