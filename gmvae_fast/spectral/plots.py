@@ -54,4 +54,4 @@ def _draw_energies(axes: Any, result: SmoothnessResult, names: list[str], colors
     axes.set(xscale="log", xlim=(t[0], t[-1]), ylim=(0, 1.02), ylabel="share of the signal's energy")
     axes.set_xlabel("up to eigenvalue λ of L_sym (bands: bounds of the quadrature)")
     if names:
-        axes.legend(fontsize=8, loc="lower right")
+        axes.legend(fontsize=8, loc="center left")
