@@ -7,7 +7,7 @@ BUILD_INPUTS := pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell f
 # Idle OpenMP threads sleep instead of spinning: on shared cores spinning makes small steps many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test setup lint format typecheck bench validate clean
+.PHONY: demo test setup lint format typecheck bench bench-spectral validate clean
 
 demo: setup  ## simulate, train on three seeds, score, report: demo/channel/report.html
 	$(BIN)/gmvae-fast demo
@@ -43,6 +43,9 @@ typecheck: $(VENV)/.dev
 
 bench: setup  ## ratios against the alternatives; answers are checked before timing
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only -q -p no:cacheprovider
+
+bench-spectral: setup  ## neighbours, assembly and products of the spectral metric up to N = 1e6: half an hour
+	GMVAE_BENCH_N=1000000 $(BIN)/python -m pytest benchmarks/bench_spectral.py --benchmark-enable --benchmark-only -q -p no:cacheprovider
 
 validate: setup  ## the flow solver against the literature
 	$(BIN)/gmvae-fast validate wake
