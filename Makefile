@@ -8,7 +8,7 @@ BUILD_INPUTS := pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell f
 # Idle OpenMP threads sleep instead of spinning: on shared cores spinning makes small steps many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test setup lint format typecheck bench bench-others sanitize validate clean
+.PHONY: demo test setup lint format typecheck bench bench-others bench-spectral sanitize validate clean
 
 demo: setup  ## simulate, train on three seeds, score, report: demo/channel/report.html
 	$(BIN)/gmvae-fast demo
@@ -45,7 +45,7 @@ typecheck: $(VENV)/.dev
 BENCH := -m pytest --benchmark-enable --benchmark-only --benchmark-quiet -q -p no:cacheprovider --disable-warnings
 
 bench: setup  ## ratios against the alternatives; answers are checked before timing
-	$(BIN)/python $(BENCH) benchmarks
+	$(BIN)/python $(BENCH) benchmarks/bench_ops.py benchmarks/bench_em.py
 
 bench-others: $(BENCH_VENV)/.ready  ## the mixture term beside scvi-tools and ClustPy, in an environment of their own
 	$(BENCH_VENV)/bin/python $(BENCH) benchmarks/bench_ops.py -k mixture_kl
@@ -65,6 +65,9 @@ sanitize: setup  ## operator tests on a CPU module built with AddressSanitizer a
 	  $(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/sanitized .
 	LD_PRELOAD="$(RUNTIME)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized \
 	  $(BIN)/python -P -m pytest -q --capture=sys tests/ops --deselect tests/ops/test_cuda_math.py
+
+bench-spectral: setup  ## neighbours, assembly and products of the spectral metric up to N = 1e6: half an hour
+	GMVAE_BENCH_N=1000000 $(BIN)/python -m pytest benchmarks/bench_spectral.py --benchmark-enable --benchmark-only -q -p no:cacheprovider
 
 validate: setup  ## the flow solver against the literature
 	$(BIN)/gmvae-fast validate wake

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "bind_args.h"
+#include "bind_graph.h"
 #include "../cpu/dispatch.h"
 
 namespace {
@@ -76,4 +77,5 @@ PYBIND11_MODULE(_cpu, m) {
   GMVAE_DEF(m, mixture_kl);
   GMVAE_DEF(m, mixture_statistics);
   GMVAE_DEF(m, mixture_gradient);
+  bind_graph(m);
 }

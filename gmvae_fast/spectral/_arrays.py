@@ -68,3 +68,15 @@ def check_positive_integer(value: int, name: str) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
     return int(value)
+
+
+def check_unit(value: float, name: str) -> float:
+    """``value`` as a float strictly between 0 and 1; ``ValueError`` otherwise."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
+    return float(value)
+
+
+def check_count(value: int, name: str) -> int:
+    """``value`` as an int; ``TypeError`` if it is not integral, ``ValueError`` if it is below 0."""
+    return 0 if value == 0 and not isinstance(value, (bool, float)) else check_positive_integer(value, name)

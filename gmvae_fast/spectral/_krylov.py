@@ -26,8 +26,8 @@ class EigenConvergenceError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class _Transformed:
-    """A function of L whose LARGEST eigenvalues, all non-negative, belong to the lowest ones of L."""
+class Transformed:
+    """A function of L whose LARGEST eigenvalues, in order, belong to the lowest ones of L."""
 
     apply: Callable[[FloatArray], FloatArray]
     image: Callable[[FloatArray], FloatArray]  # eigenvalue of L -> eigenvalue of the operator
@@ -40,12 +40,12 @@ def lanczos_pairs(matrix: sparse.csr_array, k: int, seed: int, tol: float) -> tu
     c = 2 max_i L_ii bounds the spectrum of L = Deg - W (by Gershgorin) and of L_sym (whose diagonal is 1).
     """
     top = 2.0 * float(matrix.diagonal().max())
-    operator = _Transformed(
+    operator = Transformed(
         apply=lambda x: top * x - matrix @ x,
         image=lambda values: top - values,
         advice="method='shift-invert' (graphs of curves or sheets), a larger tol, or fewer pairs",
     )
-    return _lowest(matrix, operator, k, seed, tol)
+    return lowest_pairs(matrix, operator, k, seed, tol)
 
 
 def shift_invert_pairs(matrix: sparse.csr_array, k: int, seed: int, tol: float) -> tuple[FloatArray, FloatArray]:
@@ -59,16 +59,16 @@ def shift_invert_pairs(matrix: sparse.csr_array, k: int, seed: int, tol: float) 
         diag_pivot_thresh=0.0,
         options={"SymmetricMode": True},
     )
-    operator = _Transformed(
+    operator = Transformed(
         apply=lambda x: np.asarray(factor.solve(x)),
         image=lambda values: 1.0 / (values + shift),
         advice="method='lanczos', a larger tol, or fewer pairs",
     )
-    return _lowest(matrix, operator, k, seed, tol)
+    return lowest_pairs(matrix, operator, k, seed, tol)
 
 
-def _lowest(
-    matrix: sparse.csr_array, operator: _Transformed, k: int, seed: int, tol: float
+def lowest_pairs(
+    matrix: sparse.csr_array, operator: Transformed, k: int, seed: int, tol: float
 ) -> tuple[FloatArray, FloatArray]:
     """Iterate, look for missed copies of multiple eigenvalues, and polish by Rayleigh-Ritz.
 
@@ -96,7 +96,7 @@ def _lowest(
 
 
 def _iterate(
-    operator: _Transformed,
+    operator: Transformed,
     n: int,
     k: int,
     rng: np.random.Generator,

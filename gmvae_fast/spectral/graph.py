@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import csgraph
 
 from gmvae_fast.spectral._arrays import FloatArray, IntArray, as_finite, check_choice, unit_exponent
+from gmvae_fast.spectral._assembly import asymmetry, symmetric_adjacency
+from gmvae_fast.spectral._connect import Edges, spanning_edges
 from gmvae_fast.spectral.neighbors import IndexName, Neighbors, nearest_neighbors
 
-WeightsName: TypeAlias = Literal["binary", "gaussian"]
+WeightsName: TypeAlias = Literal["binary", "gaussian", "distance"]
 SymmetrizeName: TypeAlias = Literal["union", "mutual"]
 
 SCALE_NEIGHBOR = 7  # the local scale of Zelnik-Manor & Perona is the distance to the 7th neighbour
+SYMMETRY_TOLERANCE = 1e-12  # of the largest weight
+
+
+@dataclass(frozen=True, eq=False)
+class KnnGraph:
+    """A nearest-neighbour graph and how it was found.
+
+    Attributes
+    ----------
+    adjacency : scipy.sparse.csr_array
+        float64 [N, N], as `knn_graph` returns it.
+    index : str
+        The search that answered: ``"kdtree"``, ``"exact"``, ``"ivf"`` or ``"hnsw"``.
+    recall : float
+        Share of the true neighbours found: measured on a sample, or 1 where the search is exact.
+    effort : int
+        nprobe of ``"ivf"``, efSearch of ``"hnsw"``, 0 where the search is exact.
+    n_added_edges : int
+        Edges that ``connect=True`` added.
+    """
+
+    adjacency: sparse.csr_array
+    index: str
+    recall: float
+    effort: int
+    n_added_edges: int
 
 
 def knn_graph(
@@ -23,6 +53,8 @@ def knn_graph(
     index: IndexName = "auto",
     weights: WeightsName = "binary",
     symmetrize: SymmetrizeName = "union",
+    connect: bool = False,
+    min_recall: float = 0.99,
 ) -> sparse.csr_array:
     """Symmetric k-nearest-neighbour graph of the latents.
 
@@ -32,18 +64,26 @@ def knn_graph(
         Points, usually posterior means; any real dtype.
     n_neighbors : int
         Neighbours searched per point, at least 1 and below N.
-    index : {"auto", "exact", "kdtree"}
-        How neighbours are searched, see `nearest_neighbors`; all are exact.
-    weights : {"binary", "gaussian"}
-        1 for every edge, or exp(-d_ij² / (sigma_i sigma_j)) with sigma_i the distance from i to its 7th
-        neighbour (the last one if there are fewer).
+    index : {"auto", "exact", "kdtree", "ivf", "hnsw"}
+        How neighbours are searched, see `nearest_neighbors`.
+    weights : {"binary", "gaussian", "distance"}
+        Similarities w_ij in (0, 1]: 1 for every edge; exp(-d_ij² / (sigma_i sigma_j)) with sigma_i the distance from
+        i to its 7th neighbour (the last one if there are fewer); or 1 / (1 + d_ij / m) with m the median of all
+        positive distances to neighbours: 1 for copies, 1/2 at the median, inverse to the distance beyond. None
+        depends on the unit of the latents.
     symmetrize : {"union", "mutual"}
         Keep an edge if either end names the other, or only if both do. ``"mutual"`` may isolate points.
+    connect : bool
+        Join the connected components by the shortest edges between them, one fewer than there are components (a
+        minimum spanning tree), weighted like the others. `build_graph` says how many.
+    min_recall : float
+        Share of the true neighbours that an approximate index must find, see `nearest_neighbors`.
 
     Returns
     -------
     scipy.sparse.csr_array
-        float64 [N, N]; exactly symmetric, no diagonal, positive weights, sorted indices. Deterministic.
+        float64 [N, N]; exactly symmetric, no diagonal, positive weights, sorted indices. Deterministic, for any
+        number of threads, if the index is.
 
     Raises
     ------
@@ -60,20 +100,76 @@ def knn_graph(
     von Luxburg, "A tutorial on spectral clustering", Statistics and Computing 17 (2007), section 2.2.
     Zelnik-Manor & Perona, "Self-tuning spectral clustering", NeurIPS 17 (2004).
     """
-    check_choice(weights, "weights", ("binary", "gaussian"))
+    return build_graph(
+        latents,
+        n_neighbors,
+        index=index,
+        weights=weights,
+        symmetrize=symmetrize,
+        connect=connect,
+        min_recall=min_recall,
+    ).adjacency
+
+
+def build_graph(
+    latents: Any,
+    n_neighbors: int = 10,
+    *,
+    index: IndexName = "auto",
+    weights: WeightsName = "binary",
+    symmetrize: SymmetrizeName = "union",
+    connect: bool = False,
+    min_recall: float = 0.99,
+    neighbors: Neighbors | None = None,
+) -> KnnGraph:
+    """`knn_graph`, with the index that answered, its recall and the number of edges added.
+
+    Parameters
+    ----------
+    latents, n_neighbors, index, weights, symmetrize, connect, min_recall
+        As for `knn_graph`.
+    neighbors : Neighbors, optional
+        Of these latents, at least ``n_neighbors`` of them, found before: so that graphs with fewer neighbours or
+        other weights need no search. ``index`` and ``min_recall`` are then without effect.
+
+    Returns
+    -------
+    KnnGraph
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `knn_graph`; also if ``neighbors`` has the wrong number of rows or too few columns.
+    """
+    check_choice(weights, "weights", ("binary", "gaussian", "distance"))
     check_choice(symmetrize, "symmetrize", ("union", "mutual"))
     points = as_finite(latents, "latents", ndim=2)
-    found = nearest_neighbors(points, n_neighbors, index=index)
-    graph = _symmetric_pattern(found.indices, mutual=symmetrize == "mutual")
-    if weights == "gaussian":
-        exponent = unit_exponent(points)
-        scaled = Neighbors(found.indices, np.ldexp(found.distances, -exponent))
-        _self_tuned_weights(graph, np.ldexp(points, -exponent), scaled)
-    return graph
+    if neighbors is None:
+        neighbors = nearest_neighbors(points, n_neighbors, index=index, min_recall=min_recall)
+    elif len(neighbors.indices) != len(points) or not 1 <= n_neighbors <= neighbors.indices.shape[1]:
+        raise ValueError(
+            f"neighbors must have {len(points)} rows and at least {n_neighbors} columns, got {neighbors.indices.shape}"
+        )
+    exponent = unit_exponent(points)  # an exact scaling that keeps squares in range
+    nodes, distances = neighbors.indices[:, :n_neighbors], np.ldexp(neighbors.distances[:, :n_neighbors], -exponent)
+    weigh = _Weights(weights, distances)
+    listed = None if weights == "binary" else weigh(np.arange(len(nodes))[:, None], nodes, distances)
+    adjacency = symmetric_adjacency(nodes, listed, mutual=symmetrize == "mutual")
+    added = 0
+    if connect:
+        labels = csgraph.connected_components(adjacency, directed=False)[1]
+        edges = spanning_edges(np.ldexp(points, -exponent), labels.astype(np.int64))
+        adjacency, added = _with_edges(adjacency, edges, weigh), len(edges.first)
+    return KnnGraph(adjacency, neighbors.index_name, neighbors.recall, neighbors.effort, added)
 
 
 def check_graph(graph: Any) -> sparse.csr_array:
-    """``graph`` as a float64 CSR adjacency matrix [N, N].
+    """A copy of ``graph`` as a float64 CSR adjacency matrix [N, N], see `as_graph`."""
+    return as_graph(graph).copy()
+
+
+def as_graph(graph: Any) -> sparse.csr_array:
+    """``graph`` as a canonical float64 CSR adjacency matrix [N, N]; not to be changed, it may share memory.
 
     Raises
     ------
@@ -84,58 +180,52 @@ def check_graph(graph: Any) -> sparse.csr_array:
     """
     if not sparse.issparse(graph):
         graph = as_finite(graph, "graph", ndim=2)
-    matrix = sparse.csr_array(graph, dtype=np.float64, copy=True)
+    matrix = sparse.csr_array(graph, dtype=np.float64)
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"graph must be square, got shape {matrix.shape}")
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
-    if not np.isfinite(matrix.data).all() or (matrix.data < 0).any():
+    if not matrix.has_canonical_format or not matrix.data.all():
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+    if matrix.nnz and not (matrix.data.min() >= 0 and matrix.data.max() < np.inf):
         raise ValueError("graph must have finite, non-negative weights")
     if matrix.diagonal().any():
         raise ValueError("graph must have a zero diagonal; remove self-loops with graph.setdiag(0)")
-    if matrix.nnz and abs(matrix - matrix.T).max() > 1e-12 * matrix.data.max():
+    if matrix.nnz and asymmetry(matrix) > SYMMETRY_TOLERANCE * matrix.data.max():
         raise ValueError("graph must be symmetric; use graph.maximum(graph.T) for the union of its edges")
     return matrix
 
 
-def _symmetric_pattern(neighbors: IntArray, *, mutual: bool) -> sparse.csr_array:
-    """Binary graph from neighbour lists [N, k]: the union of both directions, or their intersection."""
-    n, k = neighbors.shape
-    # The narrowest index type that holds both directions of all edges: half the memory traffic where it is
-    # int32.
-    dtype = np.int32 if 2 * n * k < np.iinfo(np.int32).max else np.int64
-    columns = neighbors.astype(dtype).ravel()
-    starts = np.arange(0, n * k + 1, k, dtype=dtype)
-    directed = sparse.csr_array((np.ones(n * k), columns, starts), shape=(n, n))
-    directed.sort_indices()
-    both = sparse.csr_array(directed + directed.T)
-    if mutual:
-        both.data -= 1.0
-        both.eliminate_zeros()
-    both.data[:] = 1.0
-    both.sort_indices()
-    return both
+class _Weights:
+    """The weight of an edge from its ends and its length: a symmetric function."""
+
+    def __init__(self, name: WeightsName, distances: FloatArray) -> None:
+        self.name = name
+        if name == "gaussian":
+            self.scales = _local_scales(distances)
+        elif name == "distance":
+            positive = distances[distances > 0]
+            self.median = float(np.median(positive)) if len(positive) else 1.0
+
+    def __call__(self, first: IntArray, second: IntArray, lengths: FloatArray) -> FloatArray:
+        if self.name == "binary":
+            return np.ones_like(lengths)
+        if self.name == "distance":
+            return np.asarray(1.0 / (1.0 + lengths / self.median))
+        return _self_tuned(self.scales[first], self.scales[second], lengths)
 
 
-def _self_tuned_weights(graph: sparse.csr_array, points: FloatArray, found: Neighbors) -> None:
-    """Replace the ones of ``graph`` by exp(-d² / (sigma_i sigma_j)), in place.
+def _self_tuned(here: FloatArray, there: FloatArray, lengths: FloatArray) -> FloatArray:
+    """exp(-d² / (sigma_i sigma_j)).
 
     Copies can make a local scale zero. It is then the nearest positive distance in the row; where a point has
     only copies around it, it takes the scale of the other end of the edge; between two such points d = 0 and
     the weight is 1. Underflow is held at the smallest normal number, so that the components are those of the
     binary graph.
     """
-    scales = _local_scales(found.distances)
-    columns = graph.indices
-    for start, stop in _row_blocks(graph):
-        rows = np.repeat(np.arange(start, stop), np.diff(graph.indptr[start : stop + 1]))
-        entries = slice(graph.indptr[start], graph.indptr[stop])
-        difference = points[rows] - points[columns[entries]]
-        squared = np.einsum("ed,ed->e", difference, difference)
-        here, there = scales[rows], scales[columns[entries]]
-        product = np.where(here > 0, here, there) * np.where(there > 0, there, here)
-        exponent = np.divide(squared, product, out=np.zeros_like(squared), where=product > 0)
-        graph.data[entries] = np.maximum(np.exp(-exponent), np.finfo(np.float64).tiny)
+    product = np.where(here > 0, here, there) * np.where(there > 0, there, here)
+    exponent = np.divide(lengths**2, product, out=np.zeros_like(lengths), where=product > 0)
+    return np.asarray(np.maximum(np.exp(-exponent), np.finfo(np.float64).tiny))
 
 
 def _local_scales(distances: FloatArray) -> FloatArray:
@@ -148,7 +238,13 @@ def _local_scales(distances: FloatArray) -> FloatArray:
     return scales
 
 
-def _row_blocks(graph: sparse.csr_array, rows: int = 65_536) -> list[tuple[int, int]]:
-    """Row ranges small enough that the coordinate differences of their edges stay out of the peak memory."""
-    n = graph.shape[0]
-    return [(start, min(start + rows, n)) for start in range(0, n, rows)]
+def _with_edges(adjacency: sparse.csr_array, edges: Edges, weigh: _Weights) -> sparse.csr_array:
+    """``adjacency`` and edges that it lacks."""
+    if not len(edges.first):
+        return adjacency
+    values = weigh(edges.first, edges.second, edges.lengths)
+    ends = np.concatenate([edges.first, edges.second]), np.concatenate([edges.second, edges.first])
+    extra = sparse.csr_array((np.tile(values, 2), ends), shape=adjacency.shape)
+    joined = sparse.csr_array(adjacency + extra)
+    joined.sort_indices()
+    return joined

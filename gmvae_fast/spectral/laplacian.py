@@ -9,7 +9,8 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from gmvae_fast.spectral._arrays import FloatArray, IntArray, check_choice
-from gmvae_fast.spectral.graph import check_graph
+from gmvae_fast.spectral._assembly import assemble_laplacian
+from gmvae_fast.spectral.graph import as_graph
 
 NormalizationName: TypeAlias = Literal["none", "symmetric"]
 
@@ -23,7 +24,7 @@ class Components(NamedTuple):
 
 def degrees(graph: Any) -> FloatArray:
     """Sum of the weights at every node, float64 [N]."""
-    return np.asarray(check_graph(graph).sum(axis=1), np.float64)
+    return np.asarray(as_graph(graph).sum(axis=1), np.float64)
 
 
 def laplacian(graph: Any, normalization: NormalizationName = "none") -> sparse.csr_array:
@@ -42,7 +43,8 @@ def laplacian(graph: Any, normalization: NormalizationName = "none") -> sparse.c
     Returns
     -------
     scipy.sparse.csr_array
-        float64 [N, N], symmetric, sorted indices.
+        float64 [N, N], exactly symmetric if the graph is, sorted indices, no explicit zeros; int32 indices where
+        they suffice. The same bits for every number of threads.
 
     Raises
     ------
@@ -54,18 +56,7 @@ def laplacian(graph: Any, normalization: NormalizationName = "none") -> sparse.c
     Chung, "Spectral Graph Theory", AMS (1997), section 1.2.
     """
     check_choice(normalization, "normalization", ("none", "symmetric"))
-    adjacency = check_graph(graph)
-    degree = np.asarray(adjacency.sum(axis=1), np.float64)
-    if normalization == "symmetric":
-        root = np.sqrt(degree)
-        inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
-        rows = np.repeat(inverse, np.diff(adjacency.indptr))
-        # One product of two factors per entry, whichever triangle it is in: exactly symmetric.
-        adjacency.data *= rows * inverse[adjacency.indices]
-        degree = (degree > 0).astype(np.float64)
-    matrix = sparse.csr_array(sparse.diags_array(degree, format="csr") - adjacency)
-    matrix.sort_indices()
-    return matrix
+    return assemble_laplacian(as_graph(graph), symmetric=normalization == "symmetric")
 
 
 def connected_components(graph: Any) -> Components:
@@ -81,5 +72,5 @@ def connected_components(graph: Any) -> Components:
     Components
         ``n_components`` and ``labels`` int64 [N].
     """
-    count, labels = csgraph.connected_components(check_graph(graph), directed=False)
+    count, labels = csgraph.connected_components(as_graph(graph), directed=False)
     return Components(int(count), labels.astype(np.int64))

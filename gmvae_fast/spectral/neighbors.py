@@ -1,16 +1,13 @@
-"""Exact k nearest neighbours among the rows of one array: what the graph is made of."""
+"""The k nearest neighbours among the rows of one array: what the graph is made of."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from gmvae_fast._threads import thread_count
 from gmvae_fast.spectral._arrays import (
     FloatArray,
     IntArray,
@@ -19,23 +16,32 @@ from gmvae_fast.spectral._arrays import (
     check_positive_integer,
     unit_exponent,
 )
+from gmvae_fast.spectral._search import Found, approximate_search, flat_search, tree_search
 
-IndexName: TypeAlias = Literal["auto", "exact", "kdtree"]
+IndexName: TypeAlias = Literal["auto", "exact", "ivf", "hnsw", "kdtree"]
 
-# Seconds for k = 10 on 2 shared cores, k-d tree / FAISS Flat (the largest N from a sample of the queries):
-#         eight Gaussian clusters                      |  one isotropic Gaussian
-#   D     N = 2e3         N = 2e4        N = 2e5       |  N = 2e4       N = 1e5
-#   2   0.004 / 0.011   0.02 / 0.48    0.5 / 46        |
-#   4   0.003 / 0.009   0.04 / 0.60    0.9 / 54        |
-#   8   0.004 / 0.007   0.17 / 0.40    6.2 / 49        |  0.7 / 1.5     9 / 23
-#   10                                                 |  1.8 / 1.3    23 / 32
-#   12  0.005 / 0.010   0.35 / 0.41     27 / 78        |  3.7 / 1.8    52 / 39
-#   16  0.009 / 0.010   0.48 / 0.37     59 / 40        |
-# The crossing is near D = 10 without structure and near 14 with clusters, at every N.
-KDTREE_MAX_DIM = 10
-EXTRA_CANDIDATES = 4  # beyond k + 1: what lets almost every row pass the rounding test of `_flat_search`
-FLOAT32_EPS = float(np.finfo(np.float32).eps)
+INDEX_NAMES = ("auto", "exact", "ivf", "hnsw", "kdtree")
 COPIES_SEED = 0x5EED
+
+# Seconds of two cores for k = 10, k-d tree / full scan / inverted lists at a recall of 0.99; one isotropic Gaussian
+# (hardest), then eight separated Gaussian clusters:
+#   D        N = 2e4                N = 5e4                N = 2e5             N = 1e6
+#   4   0.04 / 0.54 / 0.20                             0.42 /    / 1.4       2.1 /  / 6
+#       0.03 / 0.54 / 0.19                             0.37 /    / 1.2
+#   6   0.10 / 0.55 / 0.24     0.32 / 1.1 / 0.38        1.6 /    / 2.0
+#       0.05 / 0.55 / 0.21     0.17 / 1.2 / 0.29        1.0 /    / 1.8
+#   7                          0.58 / 1.7 / 0.44        4.2 /    / 2.6
+#                              0.22 / 1.3 / 0.32
+#   8   0.26 / 0.22 / 0.20     0.97 / 1.1 / 0.48        6.2 / 17 / 2.3        63 /  / 30
+#       0.09 / 0.21 / 0.12     0.30 / 1.1 / 0.31        2.0 / 17 / 1.3
+#  10   0.63 / 0.21 / 0.30
+#       0.12 / 0.21 / 0.15
+#  16   2.06 / 0.22 / 0.51                              480 / 19 / 10
+#       0.19 / 0.22 / 0.17                               14 / 19 / 2.6
+# HNSW took longer than inverted lists throughout; at N = 2e5, D = 16 it came near (11.5 against 10.5).
+KDTREE_MAX_DIM = 6
+EXACT_MAX_POINTS = 30_000  # the exact searches take at most half a second: not worth an approximation
+EXACT_KDTREE_MAX_DIM = 9
 
 
 class Neighbors(NamedTuple):
@@ -43,10 +49,15 @@ class Neighbors(NamedTuple):
 
     indices: IntArray  # [N, k]
     distances: FloatArray  # [N, k], Euclidean, in the units of the latents
+    index_name: str = "exact"  # the search that answered
+    recall: float = 1.0  # share of the true neighbours: measured on a sample, or 1 where the search is exact
+    effort: int = 0  # nprobe of "ivf", efSearch of "hnsw", 0 where the search is exact
 
 
-def nearest_neighbors(latents: Any, n_neighbors: int = 10, *, index: IndexName = "auto") -> Neighbors:
-    """The ``n_neighbors`` nearest other rows of every row, exactly, by Euclidean distance.
+def nearest_neighbors(
+    latents: Any, n_neighbors: int = 10, *, index: IndexName = "auto", min_recall: float = 0.99
+) -> Neighbors:
+    """The ``n_neighbors`` nearest other rows of every row by Euclidean distance.
 
     Parameters
     ----------
@@ -54,20 +65,28 @@ def nearest_neighbors(latents: Any, n_neighbors: int = 10, *, index: IndexName =
         Points; any real dtype. Distances are decided in float64 whatever the index.
     n_neighbors : int
         Neighbours per point, at least 1 and below N.
-    index : {"auto", "exact", "kdtree"}
-        ``"exact"`` scans all pairs with FAISS, ``"kdtree"`` uses scipy's k-d tree. Both give the same
-        distances; ``"auto"`` takes the faster one for this D.
+    index : {"auto", "exact", "kdtree", "ivf", "hnsw"}
+        ``"exact"`` scans all pairs with FAISS, ``"kdtree"`` uses scipy's k-d tree: both give the same distances.
+        ``"ivf"`` (inverted lists) and ``"hnsw"`` are FAISS's approximate indexes, see ``min_recall``; the result of
+        the latter depends on the scheduling of threads unless there is one. ``"auto"`` takes the fastest for this N
+        and D, see `choose_index`; it is exact up to D = 6 and up to N = 30000.
+    min_recall : float
+        Share of the true neighbours that an approximate index must find, in (0, 1]. It is measured on a sample of
+        1000 points against the exact search, and reached by raising nprobe or efSearch until the estimate less two
+        standard errors is above it. With 1, ``"auto"`` is exact.
 
     Returns
     -------
     Neighbors
-        ``indices`` int64 [N, k] and ``distances`` float64 [N, k]. A point is never its own neighbour, also
-        where it has copies. Equal distances are resolved deterministically.
+        ``indices`` int64 [N, k] and ``distances`` float64 [N, k]; ``index_name``, what answered, its ``recall`` and
+        ``effort``. A point is never its own neighbour, also where it has copies. Equal distances are resolved
+        deterministically. Where an approximate index cannot reach ``min_recall`` the exact one answers, and
+        ``index_name`` says so.
 
     Raises
     ------
     TypeError, ValueError
-        Wrong dtype or shape, NaN or infinities, ``n_neighbors`` out of range, unknown ``index``.
+        Wrong dtype or shape, NaN or infinities, ``n_neighbors`` or ``min_recall`` out of range, unknown ``index``.
 
     Warns
     -----
@@ -76,8 +95,10 @@ def nearest_neighbors(latents: Any, n_neighbors: int = 10, *, index: IndexName =
         neighbours is then arbitrary, and they are drawn at random with a fixed seed, because ties broken by
         row order would make any signal that follows the row order look smooth.
     """
-    check_choice(index, "index", ("auto", "exact", "kdtree"))
+    check_choice(index, "index", INDEX_NAMES)
     k = check_positive_integer(n_neighbors, "n_neighbors")
+    if not 0 < min_recall <= 1:
+        raise ValueError(f"min_recall must lie in (0, 1], got {min_recall}")
     points = as_finite(latents, "latents", ndim=2)
     n, dim = points.shape
     if dim == 0:
@@ -88,28 +109,46 @@ def nearest_neighbors(latents: Any, n_neighbors: int = 10, *, index: IndexName =
     # Scaling by a power of two is exact; adding 0.0 makes -0.0 and 0.0 the same bits for the search of
     # copies.
     points = np.ascontiguousarray(np.ldexp(points, -exponent) + 0.0)
-    use_tree = index == "kdtree" or (index == "auto" and dim <= KDTREE_MAX_DIM)
-    found = _search_with_copies(points, k, use_tree)
-    return Neighbors(found.indices, np.ldexp(found.distances, exponent))
+    name = choose_index(n, dim, exact=min_recall == 1) if index == "auto" else index
+    found = _search_with_copies(points, k, name, min_recall)
+    return Neighbors(found.indices, np.ldexp(found.distances, exponent), found.index_name, found.recall, found.effort)
 
 
-def _search_with_copies(points: FloatArray, k: int, use_tree: bool) -> Neighbors:
+def choose_index(n: int, dim: int, *, exact: bool = False) -> IndexName:
+    """The fastest index for ``n`` points of ``dim`` coordinates, or the fastest ``exact`` one."""
+    if dim <= KDTREE_MAX_DIM:
+        return "kdtree"
+    if exact or n <= EXACT_MAX_POINTS:
+        return "kdtree" if dim <= EXACT_KDTREE_MAX_DIM else "exact"
+    return "ivf"
+
+
+def _search(points: FloatArray, queries: IntArray, k: int, index: IndexName, min_recall: float) -> Found:
+    if index == "kdtree":
+        return tree_search(points, queries, k)
+    if index == "exact":
+        return flat_search(points, queries, k)
+    assert index in ("ivf", "hnsw")
+    return approximate_search(points, queries, k, kind=index, min_recall=min_recall)
+
+
+def _search_with_copies(points: FloatArray, k: int, index: IndexName, min_recall: float) -> Found:
     """Neighbours of all points, with groups of more than k + 1 identical points handled apart.
 
     Inside such a group every other member is a valid answer. The members, in random order, are linked to the
     k that follow them on a ring: every copy gets the same degree. Only k of them enter the index, since
     nobody needs more, so a collapsed latent space does not cost all pairs.
     """
-    search = _tree_search if use_tree else _flat_search
+    search = partial(_search, k=k, index=index, min_recall=min_recall)
     groups = _crowded_groups(points, k)
     if not groups:
-        return search(points, np.arange(len(points)), k)
+        return search(points, np.arange(len(points)))
     copies = sum(map(len, groups))
     warnings.warn(
         f"{copies} of {len(points)} latents lie in {len(groups)} group(s) of more than {k + 1} identical "
         "points; neighbours inside a group are drawn at random",
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     n = len(points)
     indices, distances = np.empty((n, k), np.int64), np.zeros((n, k))
@@ -119,11 +158,12 @@ def _search_with_copies(points: FloatArray, k: int, use_tree: bool) -> Neighbors
         indices[members] = members[ring % len(members)]
         single[members] = False
         indexed[members[k:]] = False
-    if single.any():
-        rows = np.flatnonzero(indexed)
-        found = search(points[rows], np.flatnonzero(single[rows]), k)
-        indices[single], distances[single] = rows[found.indices], found.distances
-    return Neighbors(indices, distances)
+    if not single.any():
+        return Found(indices, distances, "exact", 1.0)
+    rows = np.flatnonzero(indexed)
+    found = search(points[rows], np.flatnonzero(single[rows]))
+    indices[single], distances[single] = rows[found.indices], found.distances
+    return found._replace(indices=indices, distances=distances)
 
 
 def _crowded_groups(points: FloatArray, k: int) -> list[IntArray]:
@@ -133,76 +173,14 @@ def _crowded_groups(points: FloatArray, k: int) -> list[IntArray]:
     hashes = np.zeros(len(points), np.uint64)
     for column in range(points.shape[1]):
         hashes += np.ascontiguousarray(points[:, column]).view(np.uint64) * odd[column]
+    ordered = np.sort(hashes)
+    if len(ordered) <= k + 1 or not (ordered[k + 1 :] == ordered[: -k - 1]).any():
+        return []
     _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     suspects = np.flatnonzero(counts[inverse] > k + 1)
-    if len(suspects) == 0:
-        return []
     # Hashes may collide: the groups are formed from the rows themselves.
     _, inverse, counts = np.unique(points[suspects], axis=0, return_inverse=True, return_counts=True)
     shuffled = rng.permutation(len(suspects))
     by_group = shuffled[np.argsort(inverse.ravel()[shuffled], kind="stable")]
     parts = np.split(suspects[by_group], np.cumsum(counts)[:-1])
     return [part.astype(np.int64, copy=False) for part in parts if len(part) > k + 1]
-
-
-def _tree_search(points: FloatArray, queries: IntArray, k: int) -> Neighbors:
-    """Neighbours of ``points[queries]`` among ``points`` by a k-d tree in float64."""
-    distances, indices = cKDTree(points).query(points[queries], k + 1, workers=thread_count())
-    indices = np.asarray(indices, np.int64)
-    others = indices != queries[:, None]
-    # Among copies the point itself may not be returned: then the farthest candidate is the surplus one.
-    others[others.all(axis=1), -1] = False
-    return Neighbors(indices[others].reshape(-1, k), np.asarray(distances)[others].reshape(-1, k))
-
-
-def _flat_search(points: FloatArray, queries: IntArray, k: int) -> Neighbors:
-    """Neighbours of ``points[queries]`` among ``points`` by a full scan: float32 candidates, float64 choice.
-
-    FAISS expands |x - y|² = |x|² + |y|² - 2 x.y in float32. With u the float32 epsilon, any y at distance d
-    from x has |y| <= |x| + d, so that form is off by at most (D + 8) u (2 |x| + d)². A row is certain when
-    its k-th float64 distance lies below the farthest float32 candidate by more than that; the others (tight
-    clusters far from the centre, many ties) are searched again in float64.
-    """
-    n, dim = points.shape
-    centred = points - points.mean(axis=0)
-    scan = min(n, k + 1 + EXTRA_CANDIDATES)
-    farthest, candidates = _faiss_flat(centred.astype(np.float32), queries, scan)
-    squared = np.empty(candidates.shape)
-    for column in range(scan):  # one column at a time: [N, scan, D] at once would be the largest array of all
-        difference = points[candidates[:, column]] - points[queries]
-        squared[:, column] = np.einsum("nd,nd->n", difference, difference)
-    squared[candidates == queries[:, None]] = np.inf
-    order = np.lexsort((candidates, squared), axis=1)[:, :k]
-    squared = np.take_along_axis(squared, order, axis=1)
-    indices = np.take_along_axis(candidates, order, axis=1)
-    if scan < n:
-        reach = 2.0 * np.linalg.norm(centred[queries], axis=1) + np.sqrt(squared[:, -1])
-        certain = squared[:, -1] <= farthest - (dim + 8) * FLOAT32_EPS * reach**2
-        certain |= squared[:, -1] == 0.0  # nothing can be nearer
-        doubtful = np.flatnonzero(~certain)
-        if len(doubtful):
-            again = _tree_search(points, queries[doubtful], k)
-            indices[doubtful], squared[doubtful] = again.indices, again.distances**2
-    return Neighbors(indices, np.sqrt(squared))
-
-
-def _faiss_flat(points: Any, queries: IntArray, scan: int) -> tuple[FloatArray, IntArray]:
-    """Farthest of the ``scan`` float32 squared distances [Q], and the candidates [Q, scan]."""
-    import faiss  # here, not above: it brings a second OpenMP runtime that a k-d tree user need not load
-
-    with _faiss_threads(faiss):
-        flat = faiss.IndexFlatL2(points.shape[1])
-        flat.add(np.ascontiguousarray(points))
-        squared, candidates = flat.search(np.ascontiguousarray(points[queries]), scan)
-    return squared[:, -1].astype(np.float64), candidates.astype(np.int64, copy=False)
-
-
-@contextmanager
-def _faiss_threads(faiss: Any) -> Iterator[None]:
-    """FAISS's thread count is global to the process: set it to ours, and put it back."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(thread_count())
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)

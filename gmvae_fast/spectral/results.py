@@ -13,7 +13,10 @@ from scipy import sparse
 
 from gmvae_fast.spectral._arrays import FloatArray, check_positive_integer
 from gmvae_fast.spectral.eigen import EigenPairs, eigenpairs
+from gmvae_fast.spectral.graph import KnnGraph
 from gmvae_fast.spectral.laplacian import laplacian
+from gmvae_fast.spectral.measure import DensityOfStates, NullSpace, SpectralMeasure, measure_block
+from gmvae_fast.spectral.quadrature import Bounds
 
 TABLE_FIELDS = (
     "score",
@@ -26,15 +29,40 @@ TABLE_FIELDS = (
     "z_normal",
     "p_normal",
     "log10_p_normal",
+    "p_adjusted",
+    "log10_p_adjusted",
+)
+RESAMPLED_FIELDS = (  # only where they were asked for
+    "p_permutation",
+    "p_permutation_adjusted",
+    "score_lower",
+    "score_upper",
+    "score_error",
 )
 
 
 class LazySpectrum:
-    """Lowest eigenpairs of L_sym of one graph, computed when first asked for and kept for all signals."""
+    """What is known of the spectrum of L_sym of one graph: computed when first asked for, kept for all signals."""
 
-    def __init__(self, graph: sparse.csr_array) -> None:
+    def __init__(self, graph: sparse.csr_array, signals: Mapping[str, FloatArray]) -> None:
         self._graph = graph
+        self._signals = signals  # each [N], Deg^(1/2) (f - f_bar)
         self._pairs: EigenPairs | None = None
+        self._measured: tuple[tuple[int, int, int], dict[str, SpectralMeasure], DensityOfStates] | None = None
+
+    def measured(self, steps: int, n_probes: int, seed: int) -> tuple[dict[str, SpectralMeasure], DensityOfStates]:
+        """Spectral measures of all signals that are not zero, and the density of states, from shared products."""
+        key = (steps, n_probes, seed)
+        if self._measured is None or self._measured[0] != key:
+            matrix = laplacian(self._graph, "symmetric")
+            null = NullSpace.of(matrix, np.asarray(self._graph.sum(axis=1), np.float64))
+            names = [name for name, signal in self._signals.items() if signal.any()]
+            block = (
+                np.stack([self._signals[name] for name in names], axis=1) if names else np.empty((matrix.shape[0], 0))
+            )
+            measures, density = measure_block(matrix, block, null, steps=steps, n_probes=n_probes, seed=seed)
+            self._measured = key, dict(zip(names, measures, strict=True)), density
+        return self._measured[1:]
 
     def lowest(self, m: int) -> EigenPairs:
         """The ``m`` lowest pairs; solved again only when ``m`` exceeds what is kept."""
@@ -66,6 +94,14 @@ class SignalSmoothness:
         logarithm, which stays finite where the p-value underflows.
     z_normal, p_normal, log10_p_normal : float
         The same under the normality assumption (f an independent normal sample).
+    p_adjusted, log10_p_adjusted : float
+        ``p_value`` adjusted for the number of signals (Benjamini & Hochberg).
+    p_permutation, p_permutation_adjusted : float
+        Monte Carlo p-value, of whole trajectories if groups were given, and adjusted; NaN if not asked for.
+    score_lower, score_upper, score_error : float
+        Bootstrap interval of the score and standard deviation of its samples; NaN if not asked for.
+    score_samples : float64 [B]
+        Those samples. With one seed they are paired between embeddings of the same snapshots.
     """
 
     name: str
@@ -81,6 +117,14 @@ class SignalSmoothness:
     log10_p_normal: float
     _weighted: FloatArray = field(repr=False)  # [N], Deg^(1/2) (f - f_bar)
     _spectrum: LazySpectrum = field(repr=False)
+    p_adjusted: float = math.nan
+    log10_p_adjusted: float = math.nan
+    p_permutation: float = math.nan
+    p_permutation_adjusted: float = math.nan
+    score_lower: float = math.nan
+    score_upper: float = math.nan
+    score_error: float = math.nan
+    score_samples: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
 
     def cumulative_energy(self, m: int) -> FloatArray:
         """Share of the signal in the 1, 2, ..., ``m`` lowest eigenvectors of L_sym, float64 [m].
@@ -108,6 +152,33 @@ class SignalSmoothness:
         """E_m: share of the signal in the ``m`` lowest eigenvectors of L_sym, null ones included; 0 to 1."""
         return float(self.cumulative_energy(m)[-1])
 
+    def spectral_measure(self, *, steps: int = 80, n_probes: int = 8, seed: int = 0) -> SpectralMeasure:
+        """Energy of x over the spectrum of L_sym, without eigenvectors; see `spectral_measure` and `density_of_states`.
+
+        Computed for all signals at once, and kept.
+
+        Raises
+        ------
+        ValueError
+            If the signal is constant.
+        """
+        measures, _ = self._spectrum.measured(steps, n_probes, seed)
+        if self.name not in measures:
+            raise ValueError(f"signal {self.name!r} has no spectral measure: it is constant on the edges of the graph")
+        return measures[self.name]
+
+    def energy_estimate(self, m: int, *, steps: int = 80, n_probes: int = 8, seed: int = 0) -> Bounds:
+        """E_m without eigenvectors: an interval that holds it with 99% confidence, and its middle.
+
+        See `SpectralMeasure.low_frequency_energy`. Narrow where the lowest modes lie apart (latents of three dimensions
+        and more) or m is large; for small m on curves and sheets take `low_frequency_energy`, or more ``steps``.
+        """
+        if self.name not in self._spectrum.measured(steps, n_probes, seed)[0]:
+            nan = np.asarray(np.nan)
+            return Bounds(nan, nan, nan)
+        measures, density = self._spectrum.measured(steps, n_probes, seed)
+        return measures[self.name].low_frequency_energy(m, density)
+
 
 @dataclass(frozen=True, eq=False)
 class SmoothnessResult(Mapping[str, SignalSmoothness]):
@@ -129,6 +200,22 @@ class SmoothnessResult(Mapping[str, SignalSmoothness]):
     settings: Mapping[str, Any]
     _signals: Mapping[str, SignalSmoothness] = field(repr=False)
     _spectrum: LazySpectrum = field(repr=False)
+    _built: KnnGraph | None = field(default=None, repr=False)
+
+    @property
+    def recall(self) -> float:
+        """Share of the true neighbours in the graph: 1 for exact searches, NaN if the graph was given."""
+        return self._built.recall if self._built is not None else math.nan
+
+    @property
+    def index(self) -> str:
+        """The search that made the graph; empty if the graph was given."""
+        return self._built.index if self._built is not None else ""
+
+    @property
+    def n_added_edges(self) -> int:
+        """Edges that ``connect=True`` added between components."""
+        return self._built.n_added_edges if self._built is not None else 0
 
     def __getitem__(self, name: str) -> SignalSmoothness:
         try:
@@ -151,6 +238,10 @@ class SmoothnessResult(Mapping[str, SignalSmoothness]):
         """The ``m`` lowest eigenpairs of L_sym of the graph; computed once and shared by all signals."""
         return self._spectrum.lowest(m)
 
+    def density_of_states(self, *, steps: int = 80, n_probes: int = 8, seed: int = 0) -> DensityOfStates:
+        """Number of eigenvalues of L_sym up to any point, without eigenvectors; shared with the spectral measures."""
+        return self._spectrum.measured(steps, n_probes, seed)[1]
+
     def table(self, *, energies: Sequence[int] = (), as_frame: bool = False) -> Any:
         """One row per signal, as dicts or as a pandas DataFrame.
 
@@ -168,18 +259,40 @@ class SmoothnessResult(Mapping[str, SignalSmoothness]):
         """
         if energies:
             self._spectrum.lowest(max(energies))
+        resampled = [c for c in RESAMPLED_FIELDS if not all(math.isnan(getattr(s, c)) for s in self.values())]
+        columns = (*TABLE_FIELDS, *resampled)
         rows = []
         for name, signal in self.items():
             row: dict[str, Any] = {"signal": name, "n_components": self.n_components}
-            row |= {column: getattr(signal, column) for column in TABLE_FIELDS}
+            if self._built is not None:
+                row["recall"] = self.recall
+            row |= {column: getattr(signal, column) for column in columns}
             row |= {f"energy_{m}": signal.low_frequency_energy(m) for m in energies}
             rows.append(row)
         return as_data_frame(rows) if as_frame else rows
 
+    def plot(self, path: Any = None) -> Any:
+        """Scores with their intervals, and cumulative energies over the spectrum, as a matplotlib figure.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Save the figure there as well.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from gmvae_fast.spectral.plots import plot_result  # here, not above: matplotlib is optional
+
+        return plot_result(self, path)
+
     def __str__(self) -> str:
         components = f"{self.n_components} connected component{'s' if self.n_components > 1 else ''}"
         settings = "".join(f", {key}={value}" for key, value in self.settings.items())
-        lines = [f"{self.graph.shape[0]} nodes{settings}, {components}"]
+        recall = f", recall {self.recall:.4f}" if self.recall < 1 else ""
+        lines = [f"{self.graph.shape[0]} nodes{settings}{recall}, {components}"]
         width = max([len("signal"), *map(len, self)])
         lines.append(f"{'signal':<{width}}  {'score':>8}  {'z':>8}  {'p':>9}  {'z normal':>8}  {'Dirichlet':>10}")
         for name in self.ranking:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import csgraph
 
-from gmvae_fast.spectral._arrays import FloatArray, IntArray, as_finite, to_numpy, unit_exponent
+from gmvae_fast.spectral._arrays import (
+    FloatArray,
+    IntArray,
+    as_finite,
+    check_count,
+    check_unit,
+    to_numpy,
+    unit_exponent,
+)
+from gmvae_fast.spectral.bootstrap import bootstrap_scores, percentile_interval
 from gmvae_fast.spectral.geary import (
     NullTest,
     WeightSums,
@@ -19,10 +29,10 @@ from gmvae_fast.spectral.geary import (
     normality_variance,
     randomization_variance,
 )
-from gmvae_fast.spectral.graph import SymmetrizeName, WeightsName, check_graph, knn_graph
-from gmvae_fast.spectral.laplacian import connected_components
-from gmvae_fast.spectral.neighbors import IndexName
+from gmvae_fast.spectral.graph import KnnGraph, SymmetrizeName, WeightsName, as_graph, build_graph
+from gmvae_fast.spectral.neighbors import IndexName, Neighbors
 from gmvae_fast.spectral.results import LazySpectrum, SignalSmoothness, SmoothnessResult
+from gmvae_fast.spectral.significance import adjusted_log10_p, group_codes, permutation_p_values, permuted_geary
 
 CONSTANT_TOLERANCE = 8 * float(np.finfo(np.float64).eps)  # of the largest magnitude: what rounding alone can leave
 
@@ -35,8 +45,16 @@ def smoothness(
     weights: WeightsName = "binary",
     symmetrize: SymmetrizeName = "union",
     index: IndexName = "auto",
+    connect: bool = False,
+    min_recall: float = 0.99,
+    neighbors: Neighbors | None = None,
     graph: Any = None,
     labels: Any = None,
+    groups: Any = None,
+    permutations: int = 0,
+    bootstrap: int = 0,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> SmoothnessResult:
     """Score signals by their smoothness over the nearest-neighbour graph of the latents.
 
@@ -47,12 +65,25 @@ def smoothness(
     signals : mapping of str to array [N], data frame, or array [N] or [N, S]
         Physical quantities, one value per latent. An array is named ``"signal"``, its columns ``"signal_0"``,
         ...
-    n_neighbors, weights, symmetrize, index
+    n_neighbors, weights, symmetrize, index, connect, min_recall
         The graph, see `knn_graph`.
+    neighbors : Neighbors, optional
+        Of these latents, at least ``n_neighbors`` of them: no search is then made.
     graph : sparse array [N, N], optional
         A graph made before, used instead; symmetric, non-negative, zero diagonal.
     labels : array [N], optional
         Categories; each is scored against the rest, under the name ``"label=<value>"``, see `one_vs_rest`.
+    groups : array [N], optional
+        Trajectory of every snapshot. Frames of one run are not independent: with groups, permutations exchange and
+        bootstrap samples draw whole trajectories, their frames in row order.
+    permutations : int
+        Number of random permutations for a Monte Carlo p-value, such as 999; 0 for none. See `permutations_of`.
+    bootstrap : int
+        Number of bootstrap samples for an interval of the score, such as 200; 0 for none. See `bootstrap_scores`.
+    confidence : float
+        Of the bootstrap interval.
+    seed : int
+        Of permutations and bootstrap.
 
     Returns
     -------
@@ -85,22 +116,38 @@ def smoothness(
     Magazine 30 (2013).
     """
     settings: dict[str, Any] = {}
+    built: KnnGraph | None = None
     if graph is None:
-        adjacency = knn_graph(latents, n_neighbors, index=index, weights=weights, symmetrize=symmetrize)
+        built = build_graph(
+            latents,
+            n_neighbors,
+            index=index,
+            connect=connect,
+            min_recall=min_recall,
+            neighbors=neighbors,
+            weights=weights,
+            symmetrize=symmetrize,
+        )
+        adjacency = built.adjacency
         settings = {"n_neighbors": n_neighbors, "weights": weights, "symmetrize": symmetrize}
     else:
-        adjacency = check_graph(graph)
+        adjacency = as_graph(graph)
         if latents is not None and len(to_numpy(latents)) != adjacency.shape[0]:
             raise ValueError(f"graph has {adjacency.shape[0]} nodes, but there are {len(to_numpy(latents))} latents")
+    plan = _Resampling.of(adjacency.shape[0], groups, permutations, bootstrap, confidence, seed)
     fields = _collect(signals, labels, adjacency.shape[0])
     prepared = _PreparedGraph.of(adjacency)
-    spectrum = LazySpectrum(adjacency)
-    scored = {name: _score(name, values, prepared, spectrum) for name, values in fields.items()}
+    centred = {name: _centre(values) for name, values in fields.items()}
+    weighted = {name: _degree_weighted(values, prepared.degree) for name, values in centred.items()}
+    spectrum = LazySpectrum(adjacency, weighted)
+    scored = {name: _score(name, values, prepared, weighted[name], spectrum) for name, values in centred.items()}
+    scored = plan.applied(adjacency, centred, scored)
     undefined = [name for name, signal in scored.items() if math.isnan(signal.score)]
     if undefined:
         reason = "the graph has no edges" if adjacency.nnz == 0 else "they are constant"
         warnings.warn(f"no score for {', '.join(map(repr, undefined))}: {reason}", UserWarning, stacklevel=2)
-    return SmoothnessResult(adjacency, connected_components(adjacency).n_components, settings, scored, spectrum)
+    n_components = int(csgraph.connected_components(adjacency, directed=False)[0])
+    return SmoothnessResult(adjacency, n_components, settings, scored, spectrum, built)
 
 
 def one_vs_rest(labels: Any, *, prefix: str = "label") -> dict[str, FloatArray]:
@@ -191,14 +238,65 @@ def _as_signal(name: str, values: Any, n: int) -> FloatArray:
     return signal
 
 
-def _score(name: str, values: FloatArray, graph: _PreparedGraph, spectrum: LazySpectrum) -> SignalSmoothness:
-    """All numbers of one signal. They do not depend on its scale, so it is brought to order one first."""
-    centred = _centre(values)
+@dataclass(frozen=True)
+class _Resampling:
+    """Which tests by resampling are wanted, and how they are added to the scores."""
+
+    groups: IntArray | None
+    permutations: int
+    bootstrap: int
+    confidence: float
+    seed: int
+
+    @classmethod
+    def of(cls, n: int, groups: Any, permutations: int, bootstrap: int, confidence: float, seed: int) -> _Resampling:
+        return cls(
+            group_codes(groups, n),
+            check_count(permutations, "permutations"),
+            check_count(bootstrap, "bootstrap"),
+            check_unit(confidence, "confidence"),
+            seed,
+        )
+
+    def applied(
+        self, graph: sparse.csr_array, centred: Mapping[str, FloatArray], scored: Mapping[str, SignalSmoothness]
+    ) -> dict[str, SignalSmoothness]:
+        """``scored`` with adjusted p-values, and what else is wanted; signals without a score stay as they are."""
+        adjusted = adjusted_log10_p(np.array([signal.log10_p for signal in scored.values()]))
+        found = {
+            name: replace(signal, log10_p_adjusted=float(log10_p), p_adjusted=float(10.0**log10_p))
+            for (name, signal), log10_p in zip(scored.items(), adjusted, strict=True)
+        }
+        names = [name for name, signal in found.items() if not math.isnan(signal.score)]
+        if not names or not (self.permutations or self.bootstrap):
+            return found
+        block = np.stack([centred[name] for name in names], axis=1)
+        changes: list[dict[str, Any]] = [{} for _ in names]
+        if self.permutations:
+            observed = np.array([found[name].geary_c for name in names])
+            permuted = permuted_geary(graph, block, self.permutations, self.seed, self.groups)
+            p_values = permutation_p_values(observed, permuted)
+            adjusted = 10.0 ** adjusted_log10_p(np.log10(p_values))
+            for change, p, q in zip(changes, p_values.tolist(), adjusted.tolist(), strict=True):
+                change |= {"p_permutation": p, "p_permutation_adjusted": q}
+        if self.bootstrap:
+            samples = bootstrap_scores(graph, block, self.bootstrap, self.seed, self.groups)
+            low, high = percentile_interval(samples, self.confidence)
+            for change, lower, upper, column in zip(changes, low.tolist(), high.tolist(), samples.T, strict=True):
+                defined = column[np.isfinite(column)]
+                change |= {"score_lower": lower, "score_upper": upper, "score_samples": column}
+                change["score_error"] = float(defined.std(ddof=1)) if len(defined) > 1 else math.nan
+        return found | {name: replace(found[name], **change) for name, change in zip(names, changes, strict=True)}
+
+
+def _score(
+    name: str, centred: FloatArray, graph: _PreparedGraph, weighted: FloatArray, spectrum: LazySpectrum
+) -> SignalSmoothness:
+    """All numbers of one signal in closed form. They do not depend on its scale: it was brought to order one."""
     sums = graph.sums
     expected = sums.s0 / (sums.n - 1) if sums.n > 1 else math.nan
-    if centred is None or not expected > 0:
+    if not centred.any() or not expected > 0:
         score = dirichlet = geary_c = kurt = math.nan
-        centred = np.zeros_like(values)
     else:
         # The sum over edges, not the product f'Lf: no cancellation, and exactly 0 where no edge sees a
         # difference.
@@ -220,16 +318,16 @@ def _score(name: str, values: FloatArray, graph: _PreparedGraph, spectrum: LazyS
         z_normal=normal.z,
         p_normal=normal.p,
         log10_p_normal=normal.log10_p,
-        _weighted=_degree_weighted(centred, graph.degree),
+        _weighted=weighted if not math.isnan(score) else np.zeros_like(weighted),
         _spectrum=spectrum,
     )
 
 
-def _centre(values: FloatArray) -> FloatArray | None:
-    """``values`` less their mean, scaled to order one; None if they are constant up to rounding."""
+def _centre(values: FloatArray) -> FloatArray:
+    """``values`` less their mean, scaled to order one; zeros if they are constant up to rounding."""
     scaled = np.ldexp(values, -unit_exponent(values))
     if np.ptp(scaled) <= CONSTANT_TOLERANCE:
-        return None
+        return np.zeros_like(values)
     scaled = scaled - scaled.mean()
     scaled = np.ldexp(scaled, -unit_exponent(scaled))
     return np.asarray(scaled - scaled.mean(), np.float64)  # the first mean was rounded at the scale of the offset

@@ -1,4 +1,4 @@
-"""Whether a ranking of signals depends on the number of neighbours."""
+"""Whether a ranking of signals depends on how the graph was made: on the number of neighbours, or on the weights."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from gmvae_fast.spectral._arrays import FloatArray
+from gmvae_fast.spectral._arrays import FloatArray, check_positive_integer
 from gmvae_fast.spectral.graph import SymmetrizeName, WeightsName
-from gmvae_fast.spectral.neighbors import IndexName
+from gmvae_fast.spectral.neighbors import IndexName, nearest_neighbors
 from gmvae_fast.spectral.results import SmoothnessResult, as_data_frame
 from gmvae_fast.spectral.smoothness import smoothness
 
 
 @dataclass(frozen=True, eq=False)
-class NeighborSweep:
-    """Smoothness of the same signals on graphs with different numbers of neighbours.
+class Sweep:
+    """Smoothness of the same signals on graphs that differ in one setting.
 
     Attributes
     ----------
-    n_neighbors : tuple of int
+    setting : str
+        What differs: ``"n_neighbors"`` or ``"weights"``.
+    values : tuple
+        Its values.
     results : tuple of SmoothnessResult
-        One per entry of ``n_neighbors``.
+        One per entry of ``values``.
     """
 
-    n_neighbors: tuple[int, ...]
+    setting: str
+    values: tuple[Any, ...]
     results: tuple[SmoothnessResult, ...]
 
     def __iter__(self) -> Iterator[SmoothnessResult]:
@@ -35,39 +39,47 @@ class NeighborSweep:
     def __len__(self) -> int:
         return len(self.results)
 
-    def __getitem__(self, n_neighbors: int) -> SmoothnessResult:
-        """The result for this number of neighbours."""
+    def __getitem__(self, value: Any) -> SmoothnessResult:
+        """The result for this value of the setting."""
         try:
-            return self.results[self.n_neighbors.index(n_neighbors)]
+            return self.results[self.values.index(value)]
         except ValueError:
-            raise KeyError(f"no result for n_neighbors={n_neighbors}; the sweep holds {self.n_neighbors}") from None
+            raise KeyError(f"no result for {self.setting}={value}; the sweep holds {self.values}") from None
 
     @property
     def scores(self) -> dict[str, FloatArray]:
-        """Score of every signal along the sweep, float64 [len(n_neighbors)]."""
+        """Score of every signal along the sweep, float64 [len(values)]."""
         return {name: np.array([result[name].score for result in self.results]) for name in self.results[0]}
 
     @property
     def ranking_is_stable(self) -> bool:
-        """Whether the signals have the same order, by score, for every number of neighbours."""
+        """Whether the signals have the same order, by score, for every value."""
         return len({result.ranking for result in self.results}) == 1
 
     def table(self, *, energies: Sequence[int] = (), as_frame: bool = False) -> Any:
-        """Rows of all results, each with its ``n_neighbors``; see `SmoothnessResult.table`."""
+        """Rows of all results, each with its value of the setting; see `SmoothnessResult.table`."""
         rows = [
-            {"n_neighbors": k, **row}
-            for k, result in zip(self.n_neighbors, self.results, strict=True)
+            {self.setting: value, **row}
+            for value, result in zip(self.values, self.results, strict=True)
             for row in result.table(energies=energies)
         ]
         return as_data_frame(rows) if as_frame else rows
 
     def __str__(self) -> str:
-        width = max([len("components"), *map(len, self.results[0])])
-        lines = [f"{'n_neighbors':<{width}}" + "".join(f"  {k:>8}" for k in self.n_neighbors)]
+        width = max([len("n_neighbors"), *map(len, self.results[0])])
+        lines = [f"{self.setting:<{width}}" + "".join(f"  {value!s:>8}" for value in self.values)]
         lines += [f"{name:<{width}}" + "".join(f"  {s:8.4f}" for s in scores) for name, scores in self.scores.items()]
         lines.append(f"{'components':<{width}}" + "".join(f"  {r.n_components:>8}" for r in self.results))
-        lines.append(f"ranking {'does not depend' if self.ranking_is_stable else 'depends'} on n_neighbors")
+        lines.append(f"ranking {'does not depend' if self.ranking_is_stable else 'depends'} on {self.setting}")
         return "\n".join(lines)
+
+
+class NeighborSweep(Sweep):
+    """`Sweep` over the number of neighbours."""
+
+    @property
+    def n_neighbors(self) -> tuple[int, ...]:
+        return self.values
 
 
 def neighbor_sweep(
@@ -80,7 +92,7 @@ def neighbor_sweep(
     index: IndexName = "auto",
     labels: Any = None,
 ) -> NeighborSweep:
-    """`smoothness` for several numbers of neighbours.
+    """`smoothness` for several numbers of neighbours, from one search.
 
     Parameters
     ----------
@@ -101,16 +113,53 @@ def neighbor_sweep(
     counts = tuple(n_neighbors)
     if not counts or len(set(counts)) < len(counts):
         raise ValueError(f"n_neighbors must hold at least one number and none twice, got {counts}")
-    results = [
+    largest = max(check_positive_integer(k, "n_neighbors") for k in counts)
+    found = nearest_neighbors(latents, largest, index=index)
+    results = (
         smoothness(
-            latents,
-            signals,
-            n_neighbors=k,
-            weights=weights,
-            symmetrize=symmetrize,
-            index=index,
-            labels=labels,
+            latents, signals, n_neighbors=k, weights=weights, symmetrize=symmetrize, labels=labels, neighbors=found
         )
         for k in counts
-    ]
-    return NeighborSweep(counts, tuple(results))
+    )
+    return NeighborSweep("n_neighbors", counts, tuple(results))
+
+
+def weights_sweep(
+    latents: Any,
+    signals: Any = None,
+    weights: Sequence[WeightsName] = ("binary", "gaussian", "distance"),
+    *,
+    n_neighbors: int = 10,
+    symmetrize: SymmetrizeName = "union",
+    index: IndexName = "auto",
+    labels: Any = None,
+) -> Sweep:
+    """`smoothness` for several kinds of edge weights, from one search.
+
+    Parameters
+    ----------
+    latents, signals, n_neighbors, symmetrize, index, labels
+        As for `smoothness`.
+    weights : sequence of str
+        Distinct kinds, see `knn_graph`.
+
+    Returns
+    -------
+    Sweep
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``weights`` is empty or repeats itself; and whatever `smoothness` raises.
+    """
+    kinds = tuple(weights)
+    if not kinds or len(set(kinds)) < len(kinds):
+        raise ValueError(f"weights must hold at least one kind and none twice, got {kinds}")
+    found = nearest_neighbors(latents, n_neighbors, index=index)
+    results = (
+        smoothness(
+            latents, signals, n_neighbors=n_neighbors, weights=w, symmetrize=symmetrize, labels=labels, neighbors=found
+        )
+        for w in kinds
+    )
+    return Sweep("weights", kinds, tuple(results))

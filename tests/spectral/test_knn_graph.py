@@ -10,8 +10,9 @@ from known_graphs import brute_distances
 from scipy import sparse
 from scipy.spatial.transform import Rotation
 
-from gmvae_fast.spectral import connected_components, knn_graph, nearest_neighbors
-from gmvae_fast.spectral import neighbors as neighbors_module
+from gmvae_fast.spectral import _search, connected_components, knn_graph, nearest_neighbors, neighbors
+from gmvae_fast.spectral.graph import build_graph
+from gmvae_fast.spectral.neighbors import choose_index
 
 INDEXES = ["exact", "kdtree"]
 
@@ -76,7 +77,7 @@ def test_where_float32_alone_would_be_wrong(monkeypatch):
     squared = ((points[queries, None] - points) ** 2).sum(-1)
     squared[np.arange(60), queries] = np.inf
     true = np.argsort(squared, axis=1)[:, :10]
-    _, candidates = neighbors_module._faiss_flat(points.astype(np.float32), queries, 15)
+    _, candidates = _search.faiss_flat(points.astype(np.float32), queries, 15)
     assert not any(np.isin(t, c).all() for t, c in zip(true, candidates, strict=True))
     np.testing.assert_array_equal(nearest_neighbors(points, 10, index="exact").indices[queries], true)
 
@@ -288,7 +289,14 @@ WITH_NAN = np.where(np.arange(20)[:, None] == 13, np.nan, GOOD)
         (GOOD, {"n_neighbors": -3}, ValueError, "n_neighbors must be at least 1"),
         (GOOD, {"n_neighbors": 2.5}, TypeError, "n_neighbors must be an integer"),
         (GOOD, {"n_neighbors": True}, TypeError, "n_neighbors must be an integer"),
-        (GOOD, {"index": "hnsw"}, ValueError, "index must be one of 'auto', 'exact', 'kdtree', got 'hnsw'"),
+        (
+            GOOD,
+            {"index": "lsh"},
+            ValueError,
+            "index must be one of 'auto', 'exact', 'ivf', 'hnsw', 'kdtree', got 'lsh'",
+        ),
+        (GOOD, {"min_recall": 0.0}, ValueError, r"min_recall must lie in \(0, 1\], got 0.0"),
+        (GOOD, {"min_recall": 1.1}, ValueError, r"min_recall must lie in \(0, 1\], got 1.1"),
         (GOOD, {"weights": "heat"}, ValueError, "weights must be one of"),
         (GOOD, {"symmetrize": "both"}, ValueError, "symmetrize must be one of"),
         (GOOD.astype(complex), {}, TypeError, "latents must hold real numbers, got dtype complex128"),
@@ -298,3 +306,164 @@ WITH_NAN = np.where(np.arange(20)[:, None] == 13, np.nan, GOOD)
 def test_bad_input(latents, options, error, message):
     with pytest.raises(error, match=message):
         knn_graph(latents, **options)
+
+
+def true_recall(points, found):
+    """Share of the k nearest by exhaustive search that were found; ties count."""
+    k = found.indices.shape[1]
+    distances = brute_distances(points)
+    farthest = np.sort(distances, axis=1)[:, k - 1 : k]
+    return (np.take_along_axis(distances, found.indices, axis=1) <= farthest * (1 + 1e-12)).mean()
+
+
+def clustered_latents(n, d, seed=0):
+    """Eight Gaussians of different widths, as the latents of a mixture model."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 8, n)
+    return 4 * rng.normal(size=(8, d))[group] + np.exp(0.5 * rng.normal(size=(8, d)))[group] * rng.normal(size=(n, d))
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+@pytest.mark.parametrize("latents", [gaussian_latents, clustered_latents])
+@pytest.mark.parametrize("min_recall", [0.9, 0.99])
+def test_approximate_indexes_reach_and_report_their_recall(index, latents, min_recall):
+    points = latents(3000, 8)
+    found = nearest_neighbors(points, 10, index=index, min_recall=min_recall)
+    assert found.index_name == index
+    assert found.effort >= 1
+    assert found.recall >= min_recall
+    recall = true_recall(points, found)
+    assert recall >= min_recall
+    assert found.recall == pytest.approx(recall, abs=0.01)  # a third of the points was the sample
+    rows = np.arange(3000)[:, None]
+    assert (found.indices != rows).all()
+    assert all(len(set(row)) == 10 for row in found.indices.tolist())
+    np.testing.assert_allclose(found.distances, brute_distances(points)[rows, found.indices], rtol=1e-12)
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+
+
+def test_a_higher_recall_takes_more_effort():
+    points = gaussian_latents(4000, 12)
+    efforts = [nearest_neighbors(points, index="ivf", min_recall=recall).effort for recall in (0.5, 0.9, 0.999)]
+    assert efforts == sorted(set(efforts))
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_where_float32_sees_nothing_the_exact_search_answers(index):
+    """Width 1e-9 at distance 10: float32 cannot tell the members of a cluster apart."""
+    rng = np.random.default_rng(1)
+    points = 10 * rng.normal(size=(4, 5))[np.arange(1200) % 4] + 1e-9 * rng.normal(size=(1200, 5))
+    found = nearest_neighbors(points, 10, index=index)
+    assert found.index_name == "exact"
+    assert found.recall == 1.0
+    assert true_recall(points, found) == 1.0
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+@pytest.mark.parametrize(("n", "k"), [(2, 1), (5, 4), (30, 10), (200, 150)])
+def test_approximate_indexes_on_few_points(index, n, k):
+    points = gaussian_latents(n, 3)
+    found = nearest_neighbors(points, k, index=index)
+    assert found.indices.shape == (n, k)
+    assert np.isfinite(found.distances).all()
+    assert all(len({*row, i}) == k + 1 for i, row in enumerate(found.indices.tolist()))
+    assert true_recall(points, found) >= 0.98
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_approximate_indexes_with_crowds_of_copies(index):
+    points = np.vstack([np.ones((300, 4)), 3 + gaussian_latents(900, 4)])
+    with pytest.warns(UserWarning, match="300 of 1200 latents"):
+        found = nearest_neighbors(points, 5, index=index)
+    assert found.index_name == index
+    assert (found.indices != np.arange(1200)[:, None]).all()
+    assert (found.indices[:300] < 300).all()
+    assert not found.distances[:300].any()
+    assert true_recall(points[300:], nearest_neighbors(points[300:], 5, index=index)) >= 0.98
+
+
+def test_inverted_lists_are_deterministic_for_any_number_of_threads(one_thread):
+    points = clustered_latents(5000, 8)
+    first = nearest_neighbors(points, index="ivf")
+    torch.set_num_threads(2)
+    for again in (nearest_neighbors(points, index="ivf"), nearest_neighbors(points, index="ivf")):
+        np.testing.assert_array_equal(again.indices, first.indices)
+        np.testing.assert_array_equal(again.distances, first.distances)
+        assert again.recall == first.recall
+
+
+@pytest.mark.parametrize(
+    ("n", "dim", "exact", "expected"),
+    [
+        (100, 2, False, "kdtree"),
+        (10**6, 6, False, "kdtree"),
+        (20_000, 8, False, "kdtree"),
+        (20_000, 16, False, "exact"),
+        (200_000, 7, False, "ivf"),
+        (200_000, 8, True, "kdtree"),
+        (200_000, 16, True, "exact"),
+    ],
+)
+def test_choice_of_the_index(n, dim, exact, expected):
+    assert choose_index(n, dim, exact=exact) == expected
+
+
+def test_auto_answers_by_its_choice(monkeypatch):
+    points = gaussian_latents(2000, 8)
+    assert nearest_neighbors(points).index_name == "kdtree"
+    assert nearest_neighbors(gaussian_latents(50, 12)).index_name == "exact"
+    monkeypatch.setattr(neighbors, "EXACT_MAX_POINTS", 1000)
+    found = nearest_neighbors(points, min_recall=0.95)
+    assert found.index_name == "ivf"
+    assert 0.95 <= found.recall <= 1
+    assert nearest_neighbors(points, min_recall=1).recall == 1
+
+
+@pytest.mark.parametrize("mode", ["connectivity", "distance"])
+@pytest.mark.parametrize("index", INDEXES)
+def test_neighbors_equal_scikit_learns(index, mode):
+    sklearn_neighbors = pytest.importorskip("sklearn.neighbors")
+    points = clustered_latents(500, 3)
+    expected = sklearn_neighbors.kneighbors_graph(points, 8, mode=mode)
+    expected.sort_indices()
+    found = nearest_neighbors(points, 8, index=index)
+    order = np.argsort(found.indices, axis=1)
+    np.testing.assert_array_equal(np.take_along_axis(found.indices, order, 1).ravel(), expected.indices)
+    if mode == "distance":
+        np.testing.assert_allclose(np.take_along_axis(found.distances, order, 1).ravel(), expected.data, rtol=1e-9)
+    else:
+        assert same(knn_graph(points, 8, index=index), sparse.csr_array(expected.maximum(expected.T)))
+        assert same(
+            knn_graph(points, 8, index=index, symmetrize="mutual"), sparse.csr_array(expected.minimum(expected.T))
+        )
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1.0, 1e200])
+def test_distance_weights_follow_their_definition(factor):
+    points = gaussian_latents(150, 3)
+    points[:3] = points[0]  # copies weigh 1
+    distances = brute_distances(points)
+    nearest = np.sort(distances, axis=1)[:, :10]
+    expected = 1 / (1 + distances / np.median(nearest[nearest > 0]))
+    graph = knn_graph(points * factor, 10, weights="distance")
+    pattern = knn_graph(points, 10).toarray()
+    np.testing.assert_allclose(graph.toarray(), np.where(pattern > 0, expected, 0), rtol=1e-9)
+    assert graph[0, 1] == graph[1, 2] == 1.0
+
+
+def test_distance_weights_of_constant_latents_are_one():
+    with pytest.warns(UserWarning, match="identical"):
+        graph = knn_graph(np.ones((50, 2)), 4, weights="distance")
+    np.testing.assert_array_equal(graph.data, 1.0)
+
+
+@pytest.mark.parametrize("weights", ["binary", "gaussian", "distance"])
+@pytest.mark.parametrize("symmetrize", ["union", "mutual"])
+def test_neighbors_found_before_are_used(weights, symmetrize):
+    points = gaussian_latents(200, 3)
+    found = nearest_neighbors(points, 20)
+    graph = build_graph(points, 8, weights=weights, symmetrize=symmetrize, neighbors=found)
+    assert same(graph.adjacency, knn_graph(points, 8, weights=weights, symmetrize=symmetrize))
+    assert graph.index == "kdtree"
+    with pytest.raises(ValueError, match=r"neighbors must have 200 rows and at least 21 columns, got \(200, 20\)"):
+        build_graph(points, 21, neighbors=found)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gmvae_fast.spectral import neighbor_sweep, smoothness
+from gmvae_fast.spectral import neighbor_sweep, smoothness, sweep, weights_sweep
 
 RNG = np.random.default_rng(0)
 LATENTS = RNG.normal(size=(300, 2))
@@ -64,3 +64,27 @@ def test_bad_counts(counts, error, message):
 def test_unknown_count():
     with pytest.raises(KeyError, match="no result for n_neighbors=7; the sweep holds"):
         neighbor_sweep(LATENTS, SIGNALS, (5,))[7]
+
+
+def test_one_search_serves_all_counts(monkeypatch):
+    calls = []
+    search = sweep.nearest_neighbors
+    monkeypatch.setattr(sweep, "nearest_neighbors", lambda *a, **k: (calls.append(a[1]), search(*a, **k))[1])
+    monkeypatch.setattr("gmvae_fast.spectral.graph.nearest_neighbors", None)
+    neighbor_sweep(LATENTS, SIGNALS, (5, 20, 10))
+    weights_sweep(LATENTS, SIGNALS)
+    assert calls == [20, 10]
+
+
+def test_weights_sweep():
+    found = weights_sweep(LATENTS, SIGNALS, ("binary", "gaussian"), n_neighbors=7)
+    for weights in ("binary", "gaussian"):
+        single = smoothness(LATENTS, SIGNALS, n_neighbors=7, weights=weights)
+        assert {n: s.score for n, s in found[weights].items()} == {n: s.score for n, s in single.items()}
+    assert found.ranking_is_stable
+    assert "ranking does not depend on weights" in str(found)
+    assert found.table()[0]["weights"] == "binary"
+    with pytest.raises(KeyError, match="no result for weights=distance"):
+        found["distance"]
+    with pytest.raises(ValueError, match="none twice"):
+        weights_sweep(LATENTS, SIGNALS, ("binary", "binary"))

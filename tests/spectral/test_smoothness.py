@@ -343,3 +343,61 @@ X = LATENTS[:, 0]
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         smoothness(LATENTS, **arguments)
+
+
+def test_energy_estimates_hold_the_exact_energies():
+    latents, rng = disc_latents(400)
+    result = smoothness(latents, {"x": latents[:, 0], "noise": rng.normal(size=400)}, weights="gaussian")
+    for signal in result.values():
+        for m in (1, 10, 40, 200):
+            found = signal.energy_estimate(m)
+            assert found.lower - 1e-9 <= signal.low_frequency_energy(m) <= found.upper + 1e-9
+    values = result.eigenpairs(20).values
+    counted = result.density_of_states().count(values + 1e-9)
+    assert ((counted.lower <= np.arange(1, 21)) & (np.arange(1, 21) <= counted.upper)).all()
+
+
+def test_spectral_measures_of_all_signals_share_one_recurrence(monkeypatch):
+    calls = []
+    block = results.measure_block
+    monkeypatch.setattr(results, "measure_block", lambda *a, **k: (calls.append(a[1].shape), block(*a, **k))[1])
+    latents, _ = disc_latents(100)
+    with pytest.warns(UserWarning, match="no score for 'c'"):
+        result = smoothness(latents, {"x": latents[:, 0], "c": np.ones(100), "y": latents[:, 1]})
+    assert result["x"].spectral_measure().mean > 0
+    assert result["y"].energy_estimate(10).value > 0.5
+    assert np.isnan(result["c"].energy_estimate(10).value)
+    with pytest.raises(ValueError, match="signal 'c' has no spectral measure"):
+        result["c"].spectral_measure()
+    assert calls == [(100, 2)]
+
+
+def test_how_the_graph_was_found_is_reported():
+    latents, _ = disc_latents(100)
+    result = smoothness(latents, {"x": latents[:, 0]})
+    assert (result.recall, result.index, result.n_added_edges) == (1.0, "kdtree", 0)
+    assert result.table()[0]["recall"] == 1.0
+    given = smoothness(None, {"x": latents[:, 0]}, graph=result.graph)
+    assert math.isnan(given.recall)
+    assert given.index == ""
+    parts = smoothness(latents + 50 * (np.arange(100) % 2)[:, None], latents[:, 0], connect=True)
+    assert (parts.n_components, parts.n_added_edges) == (1, 1)
+
+
+def test_plot(tmp_path):
+    figure_module = pytest.importorskip("matplotlib.figure", reason="plots need matplotlib")
+    latents, rng = disc_latents(200)
+    result = smoothness(latents, {"x": latents[:, 0], "noise": rng.normal(size=200)}, bootstrap=20)
+    figure = result.plot(tmp_path / "scores.png")
+    assert isinstance(figure, figure_module.Figure)
+    assert (tmp_path / "scores.png").stat().st_size > 10_000
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["noise", "x"]
+    assert [line.get_label() for line in right.lines] == ["x", "noise"]
+
+
+def test_plot_without_matplotlib_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    latents, _ = disc_latents(50)
+    with pytest.raises(ImportError, match="plot needs matplotlib"):
+        smoothness(latents, latents[:, 0]).plot()

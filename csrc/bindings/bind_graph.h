@@ -1,0 +1,5 @@
+#pragma once
+#include <pybind11/pybind11.h>
+
+// Adds the graph kernels to the CPU module.
+void bind_graph(pybind11::module_& m);

@@ -1,0 +1,95 @@
+// Adjacency -> Laplacian, and the check that an adjacency is symmetric.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "gmvae/graph.h"
+#include "prefetch.h"
+#include "threads.h"
+
+namespace gmvae {
+
+template <typename Index>
+void laplacian_starts_cpu(const LaplacianArgs<Index>& a, int threads) {
+  const CsrView<Index> w = a.adjacency;
+  for_each_range(w.rows, w.starts[w.rows], threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      double sum = 0;
+      for (std::int64_t e = w.starts[row]; e < w.starts[row + 1]; ++e) sum += w.values[e];
+      a.degree[row] = sum;
+      if (a.symmetric) a.inverse_root[row] = sum > 0 ? 1.0 / std::sqrt(sum) : 0.0;
+      a.starts[row + 1] = w.starts[row + 1] - w.starts[row] + (sum > 0 ? 1 : 0);  // an isolated node has no entry
+    }
+  });
+  accumulate(w.rows, a.starts);
+}
+
+template <typename Index>
+void laplacian_entries_cpu(const LaplacianArgs<Index>& a, int threads) {
+  const CsrView<Index> w = a.adjacency;
+  for_each_range(w.rows, w.starts[w.rows], threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      Index at = a.starts[row];
+      const auto put = [&](Index column, double value) {
+        a.columns[at] = column;
+        a.values[at++] = value;
+      };
+      // One product of two factors per entry, whichever triangle it is in: exactly symmetric.
+      const auto off_diagonal = [&](std::int64_t e) {
+        const double scale = a.symmetric ? a.inverse_root[row] * a.inverse_root[w.columns[e]] : 1.0;
+        put(w.columns[e], -(w.values[e] * scale));
+      };
+      std::int64_t e = w.starts[row];
+      const std::int64_t stop = w.starts[row + 1];
+      for (; e < stop && w.columns[e] < row; ++e) off_diagonal(e);
+      if (a.degree[row] > 0) put(static_cast<Index>(row), a.symmetric ? 1.0 : a.degree[row]);
+      for (; e < stop; ++e) off_diagonal(e);
+    }
+  });
+}
+
+// Value of entry (row, column), 0 where there is none. Short rows are counted through, without a branch to mispredict.
+template <typename Index>
+static double value_at(const CsrView<Index>& m, Index row, Index column) {
+  constexpr std::int64_t kShort = 64;
+  const std::int64_t begin = m.starts[row], end = m.starts[row + 1];
+  std::int64_t place = begin;
+  if (end - begin <= kShort) {
+    for (std::int64_t e = begin; e < end; ++e) place += m.columns[e] < column;
+  } else {
+    place = std::lower_bound(m.columns + begin, m.columns + end, column) - m.columns;
+  }
+  return place < end && m.columns[place] == column ? m.values[place] : 0.0;
+}
+
+template <typename Index>
+double asymmetry_cpu(const CsrView<Index>& m, int threads) {
+  constexpr std::int64_t kFar = 24, kNear = 8;  // entries ahead: first where a row starts, then the row itself
+  const std::int64_t entries = m.starts[m.rows];
+  const int parts = parts_for(entries, threads);
+  std::vector<double> largest(static_cast<std::size_t>(parts), 0.0);
+  for_each_part(parts, [&](int part) {
+    double worst = 0;
+    for (std::int64_t row = m.rows * part / parts; row < m.rows * (part + 1) / parts; ++row) {
+      for (std::int64_t e = m.starts[row]; e < m.starts[row + 1]; ++e) {
+        prefetch(m.starts + m.columns[std::min(e + kFar, entries - 1)]);
+        const std::int64_t next = m.starts[m.columns[std::min(e + kNear, entries - 1)]];
+        prefetch(m.columns + next);
+        prefetch(m.values + next);
+        const double opposite = value_at(m, m.columns[e], static_cast<Index>(row));
+        worst = std::max(worst, std::abs(m.values[e] - opposite));
+      }
+    }
+    largest[static_cast<std::size_t>(part)] = worst;
+  });
+  return *std::max_element(largest.begin(), largest.end());
+}
+
+template void laplacian_starts_cpu<std::int32_t>(const LaplacianArgs<std::int32_t>&, int);
+template void laplacian_starts_cpu<std::int64_t>(const LaplacianArgs<std::int64_t>&, int);
+template void laplacian_entries_cpu<std::int32_t>(const LaplacianArgs<std::int32_t>&, int);
+template void laplacian_entries_cpu<std::int64_t>(const LaplacianArgs<std::int64_t>&, int);
+template double asymmetry_cpu<std::int32_t>(const CsrView<std::int32_t>&, int);
+template double asymmetry_cpu<std::int64_t>(const CsrView<std::int64_t>&, int);
+
+}  // namespace gmvae

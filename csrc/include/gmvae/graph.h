@@ -1,0 +1,73 @@
+#pragma once
+// Launchers for sparse graphs in compressed rows (CSR). Arrays are allocated by the caller; Index is int32 or int64.
+#include <cstdint>
+
+namespace gmvae {
+
+template <typename Index>
+struct CsrView {
+  const Index* starts;   // [rows + 1]
+  const Index* columns;  // [starts[rows]]
+  const double* values;  // [starts[rows]]
+  std::int64_t rows;
+};
+
+template <typename Index>
+struct CsrProductArgs {
+  CsrView<Index> matrix;  // [rows, m]
+  const double* block;    // [m, width], row-major
+  double* result;         // [rows, width]
+  std::int64_t width;
+};
+
+// result = matrix @ block. Every row is summed by one thread in the order of its entries: one result for every
+// number of threads.
+template <typename Index>
+void csr_product_cpu(const CsrProductArgs<Index>& args, int threads);
+
+// Neighbour lists -> symmetric adjacency, in two steps between which the caller allocates the entries: the first
+// fills `starts`, the second `columns` and `values`. A row of `neighbors` names k different nodes, never its own.
+// An edge is kept if either end names the other and weighs the larger of the weights given for it; or, if mutual,
+// where both ends do, with the smaller one. Without weights every edge weighs 1.
+template <typename Index>
+struct NeighborGraphArgs {
+  const std::int64_t* neighbors;  // [n, k]
+  const double* weights;          // [n, k] positive, or null
+  bool mutual;
+  Index* sorted;           // [n, k] scratch: neighbors in ascending order
+  double* sorted_weights;  // [n, k] scratch, or null with weights
+  Index* partners;         // [n, k] scratch
+  Index* partner_starts;   // [n + 1] scratch, null if mutual
+  Index* starts;           // [n + 1]
+  Index* columns;          // [starts[n]], ascending in each row
+  double* values;          // [starts[n]]
+  std::int64_t n, k;
+};
+
+template <typename Index>
+void neighbor_graph_starts_cpu(const NeighborGraphArgs<Index>& args, int threads);
+template <typename Index>
+void neighbor_graph_entries_cpu(const NeighborGraphArgs<Index>& args, int threads);
+
+// Adjacency (sorted rows, no diagonal) -> Laplacian, in two steps as above.
+template <typename Index>
+struct LaplacianArgs {
+  CsrView<Index> adjacency;  // [n, n]
+  bool symmetric;            // I - Deg^-1/2 W Deg^-1/2 instead of Deg - W
+  double* degree;            // [n] filled by the first step
+  double* inverse_root;      // [n] scratch of the first step, degree^-1/2, 0 at isolated nodes; null unless symmetric
+  Index* starts;             // [n + 1]
+  Index* columns;            // [starts[n]]
+  double* values;            // [starts[n]]
+};
+
+template <typename Index>
+void laplacian_starts_cpu(const LaplacianArgs<Index>& args, int threads);
+template <typename Index>
+void laplacian_entries_cpu(const LaplacianArgs<Index>& args, int threads);
+
+// Largest |a_ij - a_ji| of a square matrix with sorted rows without repetitions.
+template <typename Index>
+double asymmetry_cpu(const CsrView<Index>& matrix, int threads);
+
+}  // namespace gmvae
