@@ -57,18 +57,24 @@ class DenseRow : public RegisterRow<T, J, false> {
   GMVAE_DEVICE void logits(const B&, const Tables<T>& t, int c, T (&logit)[C]) const {
     static_assert(C == 1, "one component at a time: y of one is kept");
     whiten(this->x_, t, c, y_);
-    logit[0] = math::component_logit(t.offset[c], kl_energy(t, c));
+    logit[0] = math::component_logit(t.offset[c], trace(t, c) + length(t, y_));
   }
 
-  // One function for every assignment: each whitening is much code.
+  // For every assignment. A loop over the points, because whitening is much code and this is called from many places.
   template <class B>
   GMVAE_DEVICE T assigned_logit(const B&, const Tables<T>& t, int c, bool exact, T* gap) const {
-    whiten(this->x_, t, c, y_);
-    const T kl = kl_energy(t, c);
-    T energy = kl;
-    if (!exact) {
-      whiten(this->z_, t, c, y_z_);
+    T kl = 0, energy = 0, point[J];
+    GMVAE_UNROLL_BY(kSteps)
+    for (int u = 0; u < J; ++u) point[u] = this->x_[u];
+    GMVAE_UNROLL_BY(1)
+    for (int pass = 0; pass < (exact ? 1 : 2); ++pass) {
+      whiten(point, t, c, y_z_);
       energy = length(t, y_z_);
+      if (pass == 1) continue;
+      energy += trace(t, c);
+      kl = energy;
+      GMVAE_UNROLL_BY(kSteps)
+      for (int u = 0; u < J; ++u) y_[u] = y_z_[u], point[u] = this->z_[u];
     }
     *gap = math::density_gap(kl, energy);
     return math::component_logit(t.offset[c], energy);
@@ -151,6 +157,7 @@ class DenseRow : public RegisterRow<T, J, false> {
     }
   }
 
+  // |y|^2 and sum_j s2_j P_jj
   GMVAE_DEVICE static T length(const Tables<T>& t, const T (&y)[J]) {
     T sum = 0;
     GMVAE_UNROLL_BY(kSteps)
@@ -158,12 +165,12 @@ class DenseRow : public RegisterRow<T, J, false> {
     return sum;
   }
 
-  GMVAE_DEVICE T kl_energy(const Tables<T>& t, int c) const {
+  GMVAE_DEVICE T trace(const Tables<T>& t, int c) const {
     const T* const inv_var = t.inv_var + c * columns(t);
     T sum = 0;
     GMVAE_UNROLL_BY(kSteps)
     for (int j = 0; j < columns(t); ++j) sum += math::dense_trace_term(this->s2_[j], inv_var[j]);
-    return sum + length(t, y_);
+    return sum;
   }
 
   mutable T y_[J], y_z_[J];  // of the component asked for last, at x and at the assignment's point
@@ -171,8 +178,8 @@ class DenseRow : public RegisterRow<T, J, false> {
 
 constexpr int kWidePanel = 8;
 
-// Sums over the lanes of a warp of kWidePanel values each; lane i gets the sum of value i % kWidePanel. Lanes first swap
-// halves of their values, so that each of these steps moves half as many.
+// Sums over the lanes of a warp of kWidePanel values each; lane i gets the sum of value i % kWidePanel. Lanes first
+// swap halves of their values, so that each of these steps moves half as many.
 template <class B, typename T>
 GMVAE_DEVICE T transposed_sum(const B& block, int lane, T (&value)[kWidePanel]) {
   GMVAE_UNROLL

@@ -93,8 +93,7 @@ class ComponentTiles {
  private:
   // A warp per component: reads run along its coordinates.
   template <class B>
-  GMVAE_DEVICE void fill(const B& block, std::int64_t first, int count, T* mu, T* inv_var, T* factor,
-                         T* offset) const {
+  GMVAE_DEVICE void fill(const B& block, std::int64_t first, int count, T* mu, T* inv_var, T* factor, T* offset) const {
     const int lane = block.thread() % kWarp, d = static_cast<int>(mixture_.d);
     for (int c = block.thread() / kWarp; c < count; c += block.threads() / kWarp) {
       const T* const means = mixture_.means + (first + c) * d;
