@@ -36,8 +36,10 @@ class DenseRow : public RegisterRow<T, J, false> {
     const int d = static_cast<int>(m.d);
     const T* const a = m.whitening + (m.covariance == Covariance::kTied ? 0 : c * d * d);
     double sum_log = 0;
+    GMVAE_UNROLL_BY(1)
     for (int l = lane; l < stride; l += kWarp) {
       T squares = 0;
+      GMVAE_UNROLL_BY(1)
       for (int j = (l - lane) / kPanel * kPanel; j < stride; ++j) {  // the same rows for all lanes: whole pieces
         const T value = l <= j && j < d ? a[std::int64_t(j) * d + l] : T(0);
         squares += value * value;

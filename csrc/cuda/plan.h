@@ -21,13 +21,13 @@ struct Type {
   using type = Row;
 };
 
-// Fewer for double: whoever wants speed takes float.
+// Rows in registers for float alone: they are most of the code, and whoever wants speed takes float.
 template <typename T, class Visit>
 void with_dense_row(std::int64_t d, const Visit& visit) {
-  if (d <= 4) return visit(Type<DenseRow<T, 4>>{});
-  if constexpr (kMostCoordinates<T> > 8) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (d <= 4) return visit(Type<DenseRow<T, 4>>{});
     if (d <= 8) return visit(Type<DenseRow<T, 8>>{});
-    if (d <= kMostCoordinates<T>) return visit(Type<DenseRow<T, kMostCoordinates<T>>>{});
+    if (d <= 16) return visit(Type<DenseRow<T, 16>>{});
   }
   if (d <= kMostDenseCoordinates) return visit(Type<DenseRow<T, kMostDenseCoordinates>>{});
   return visit(Type<WideDenseRow<T>>{});

@@ -97,6 +97,7 @@ class ComponentTiles {
     const int lane = block.thread() % kWarp, d = static_cast<int>(mixture_.d);
     for (int c = block.thread() / kWarp; c < count; c += block.threads() / kWarp) {
       const T* const means = mixture_.means + (first + c) * d;
+      GMVAE_UNROLL_BY(1)  // done once per block: little code rather than speed
       for (int j = lane; j < stride_; j += kWarp) mu[c * stride_ + j] = j < d ? means[j] : T(0);
       T* const own = c == 0 || factor_step_ ? factor + c * factor_step_ : nullptr;  // a shared one is filled once
       const double share = Row::fill_covariance(mixture_, first + c, lane, stride_, inv_var + c * stride_, own);
@@ -165,6 +166,7 @@ class RegisterRow {
   GMVAE_DEVICE static double fill_covariance(const MixtureView<T>& m, std::int64_t c, int lane, int stride, T* inv_var,
                                              T*) {
     double sum = 0;
+    GMVAE_UNROLL_BY(1)
     for (int j = lane; j < stride; j += kWarp) {
       const T log_var = j < m.d ? m.log_vars[c * m.d + j] : T(0);
       inv_var[j] = j < m.d ? exp_of(-log_var) : T(0);
