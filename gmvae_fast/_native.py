@@ -93,8 +93,6 @@ def native_status() -> NativeStatus:
 
 def supports(device_type: str, dtype: torch.dtype, *, dense: bool = False) -> bool:
     """Whether a native kernel exists for this device type, dtype and kind of covariances (dense: full or tied)."""
-    if dense and device_type != "cpu":
-        return False
     return dtype in SUFFIX and (device_type == "cpu" or (device_type == "cuda" and cuda is not None))
 
 

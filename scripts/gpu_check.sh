@@ -76,13 +76,15 @@ run_tests() {
   outside "${pytest[@]}"
 }
 
-# One shape for every kind of row: registers of one thread, lanes of a warp, memory; tiles with a remainder.
+# One shape for every kind of row: registers of one thread, lanes of a warp, memory; tiles with a remainder. Dense
+# covariances: registers, local memory, a warp.
 sanitize() {
   if ! command -v compute-sanitizer >/dev/null; then
     echo "compute-sanitizer is not installed: no check for memory errors and races" >&2
     return 1
   fi
   local cases='cuda and (matches_float64 or values_and_gradients) and (33-10-8 or 257-16-4 or 255-3-2 or 40-2-300)'
+  cases="$cases or dense_matches_float64 and (257-5-2 or 129-5-8 or 64-7-16 or 65-3-17 or 33-2-70)"
   local tool status=0
   for tool in memcheck racecheck; do
     say "compute-sanitizer --tool $tool"

@@ -10,7 +10,9 @@ copy, and a float32 matrix product without TF32. The floor of the work is the la
     bytes  (4 N D + 2 N) * 4: mean, log_var and upstream gradient read once, kl and two gradients written once
     FLOPs  9 N K D: difference, two multiply-adds (energy); product, multiply-add, sum (gradients)
 
-and the share is floor / time. For the kernel alone (values and unit gradients) the bytes are (4 N D + N) * 4.
+and the share is floor / time. For the kernel alone (values and unit gradients) the bytes are (4 N D + N) * 4. Dense
+covariances (one Cholesky factor per component) move the same bytes with N K (2 D^2 + 9 D) FLOPs: whitening and its
+transpose take D (D + 1) each. Statistics take 12 N K D FLOPs, dense ones N K (2 D^2 + 12 D).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +38,112 @@ import gmvae_fast as gf
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from forms import gemm_form, gemm_statistics
 
-SIZES = [(2, 3), (8, 16), (32, 32), (64, 64)]  # D, K
 SAMPLE = 4096  # rows compared with float64
 TOLERANCE = 2e-5  # of the largest value, float32 against float64
 EXPANDED_TOLERANCE = 1e-3  # the expanded forms cancel; they are competitors, not standards
 CACHE_FACTOR = 4
-#: one Python object per input set: mean, log_var, upstream gradient, log_weights, means, log_vars
+#: one Python object per input set: mean, log_var, upstream gradient, log_weights, means, log_vars or Cholesky factors
 Inputs = list[Tensor]
 Step = Callable[[Inputs], Any]
+
+
+def dense_energies(mean: Tensor, log_var: Tensor, means: Tensor, cholesky: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies [N, K] and log determinants [K] by one matrix product with all whitening factors."""
+    (k, d), eye = means.shape, torch.eye(means.shape[1], device=means.device, dtype=means.dtype)
+    whitening = torch.linalg.solve_triangular(cholesky, eye, upper=False)
+    centres = (whitening @ means[:, :, None])[..., 0]
+    white = (mean @ whitening.reshape(k * d, d).T).view(-1, k, d) - centres
+    energy = log_var.exp() @ whitening.square().sum(1).T + white.square().sum(2)
+    return energy, 2 * cholesky.diagonal(dim1=1, dim2=2).log().sum(1)
+
+
+def dense_gemm_form(mean: Tensor, log_var: Tensor, log_weights: Tensor, means: Tensor, cholesky: Tensor) -> Tensor:
+    """`gemm_form` for Cholesky factors [K, D, D]; keeps an [N, K, D] array."""
+    energy, log_det = dense_energies(mean, log_var, means, cholesky)
+    kl = 0.5 * (energy + log_det - log_var.sum(1, keepdim=True) - mean.shape[1])
+    return -torch.logsumexp(log_weights - kl, 1)
+
+
+def dense_gemm_statistics(
+    mean: Tensor, log_var: Tensor, log_weights: Tensor, means: Tensor, cholesky: Tensor
+) -> tuple[Tensor, ...]:
+    """`gemm_statistics` with second moments [K, D, D]."""
+    (k, d), (energy, log_det) = means.shape, dense_energies(mean, log_var, means, cholesky)
+    gamma = torch.softmax(log_weights - 0.5 * (energy + log_det), 1)
+    second = ((gamma[:, :, None] * mean[:, None]).flatten(1).T @ mean).view(k, d, d)
+    return gamma.sum(0), gamma.T @ mean, second + torch.diag_embed(gamma.T @ log_var.exp())
+
+
+def from_origin(moments: tuple[Tensor, ...], means: Tensor) -> tuple[Tensor, ...]:
+    """Moments about the origin from those about the means."""
+    weight, first, second = moments
+    return weight, first + weight[:, None] * means, second + 2 * means * first + weight[:, None] * means.square()
+
+
+def dense_from_origin(moments: tuple[Tensor, ...], means: Tensor) -> tuple[Tensor, ...]:
+    weight, first, second = moments
+    cross = means[:, :, None] * first[:, None]
+    square = weight[:, None, None] * means[:, :, None] * means[:, None]
+    return weight, first + weight[:, None] * means, second + cross + cross.mT + square
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of covariances: how it is drawn and passed, its torch rivals, its work per row and component."""
+
+    label: str
+    sizes: list[tuple[int, int]]  # D, K
+    keyword: str  # of the operators
+    kl: Callable[..., Tensor]
+    statistics: Callable[..., tuple[Tensor, ...]]
+    from_origin: Callable[[tuple[Tensor, ...], Tensor], tuple[Tensor, ...]]
+    kl_flops: Callable[[int], int]
+    statistics_flops: Callable[[int], int]
+
+    def draw(self, k: int, d: int, normal: Callable[..., Tensor]) -> Tensor:
+        if self.keyword == "log_vars":
+            return 0.3 * normal(k, d)
+        return torch.diag_embed(torch.exp(0.3 * normal(k, d))) + 0.5 / (d + 1) ** 0.5 * normal(k, d, d).tril(-1)
+
+    def scale(self, means: Tensor, covariances: Tensor) -> Tensor:
+        """What torch.ops.gmvae_fast takes: log variances or whitening factors."""
+        if self.keyword == "log_vars":
+            return covariances
+        eye = torch.eye(means.shape[1], device=means.device, dtype=torch.float64)
+        whitening: Tensor = torch.linalg.solve_triangular(covariances.double(), eye, upper=False)
+        return whitening.to(means.dtype)
+
+    def operator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """An operator that takes mean, log_var, log_weights, means and these covariances by position."""
+
+        def call(*rows_and_mixture: Tensor) -> Any:
+            *others, covariances = rows_and_mixture
+            options = {"log_vars": None, "cholesky": None, self.keyword: covariances}
+            return function(*others, **options)
+
+        return call
+
+
+DIAGONAL = Family(
+    label="",
+    sizes=[(2, 3), (8, 16), (32, 32), (64, 64)],
+    keyword="log_vars",
+    kl=gemm_form,
+    statistics=gemm_statistics,
+    from_origin=from_origin,
+    kl_flops=lambda d: 9 * d,
+    statistics_flops=lambda d: 12 * d,
+)
+DENSE = Family(
+    label="full ",
+    sizes=[(2, 3), (8, 16), (16, 16), (32, 16), (64, 8)],
+    keyword="cholesky",
+    kl=dense_gemm_form,
+    statistics=dense_gemm_statistics,
+    from_origin=dense_from_origin,
+    kl_flops=lambda d: 2 * d * d + 9 * d,
+    statistics_flops=lambda d: 2 * d * d + 12 * d,
+)
 
 
 def forward_backward(function: Callable[..., Tensor]) -> Step:
@@ -55,7 +156,7 @@ def forward_backward(function: Callable[..., Tensor]) -> Step:
 
 
 def unit_gradients(inputs: Inputs) -> tuple[Tensor, ...]:
-    """The kernel alone."""
+    """The kernel alone; the last input is the operator's scale."""
     mean, log_var, _, *mixture = inputs
     result: tuple[Tensor, ...] = torch.ops.gmvae_fast.mixture_kl(
         mean.detach(), log_var.detach(), None, *mixture, 0, False, True
@@ -63,15 +164,14 @@ def unit_gradients(inputs: Inputs) -> tuple[Tensor, ...]:
     return result[:3]
 
 
-def draw(n: int, d: int, k: int, seed: int, dtype: torch.dtype = torch.float32) -> Inputs:
+def draw(family: Family, n: int, d: int, k: int, seed: int) -> Inputs:
     gen = torch.Generator("cuda").manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=gen, device="cuda")
 
     log_weights = torch.log_softmax(normal(k), 0)
-    tensors = [normal(n, d), normal(n, d) - 1, normal(n), log_weights, normal(k, d), 0.3 * normal(k, d)]
-    tensors = [t.to(dtype) for t in tensors]
+    tensors = [normal(n, d), normal(n, d) - 1, normal(n), log_weights, normal(k, d), family.draw(k, d, normal)]
     for t in tensors[:2]:
         t.requires_grad_()
     return tensors
@@ -156,11 +256,11 @@ def shares(row: dict[str, Any], bytes_moved: int, flops: int, limits: dict[str, 
     row["roofline_share"] = row["floor_ms"] / row["ms"]
 
 
-def input_sets(n: int, d: int, k: int) -> list[Inputs]:
+def input_sets(family: Family, n: int, d: int, k: int) -> list[Inputs]:
     """Enough sets that their rows exceed the second-level cache several times."""
     cache = torch.cuda.get_device_properties(0).L2_cache_size
     count = max(2, min(64, -(-CACHE_FACTOR * cache // (2 * n * d * 4))))
-    return [draw(n, d, k, seed) for seed in range(count)]
+    return [draw(family, n, d, k, seed) for seed in range(count)]
 
 
 def measure(
@@ -177,61 +277,55 @@ def measure(
         return {"skipped": f"{type(err).__name__}: {str(err).splitlines()[0][:80] if str(err) else ''}"}
 
 
-def bench_kl(n: int, d: int, k: int, repeats: int, limits: dict[str, float]) -> dict[str, Any]:
+def bench_kl(family: Family, n: int, d: int, k: int, repeats: int, limits: dict[str, float]) -> dict[str, Any]:
     torch._dynamo.reset()
-    sets = input_sets(n, d, k)
-    sample, reference = float64_sample(sets[0]), forward_backward(gf.ops.reference.mixture_kl)
-    exact = reference(sample)
+    sets = input_sets(family, n, d, k)
+    kernel_sets = [[*inputs[:5], family.scale(*inputs[4:])] for inputs in sets]
+    native, reference = family.operator(gf.ops.mixture_kl), family.operator(gf.ops.reference.mixture_kl)
+    sample, exactly = float64_sample(sets[0]), forward_backward(reference)
+    exact = exactly(sample)
     sample[2] = torch.ones_like(sample[2])
-    exact_unit = reference(sample)
+    exact_unit = exactly(sample)
     contenders = {
-        "native": (forward_backward(gf.ops.mixture_kl), exact, TOLERANCE),
-        "native kernel": (unit_gradients, exact_unit, TOLERANCE),
-        "gemm form": (forward_backward(gemm_form), exact, EXPANDED_TOLERANCE),
-        "gemm form compiled": (forward_backward(torch.compile(gemm_form)), exact, EXPANDED_TOLERANCE),
-        "reference": (reference, exact, TOLERANCE),
-        "reference compiled": (forward_backward(torch.compile(gf.ops.reference.mixture_kl)), exact, TOLERANCE),
+        "native": (forward_backward(native), sets, exact, TOLERANCE),
+        "native kernel": (unit_gradients, kernel_sets, exact_unit, TOLERANCE),
+        "gemm form": (forward_backward(family.kl), sets, exact, EXPANDED_TOLERANCE),
+        "gemm form compiled": (forward_backward(torch.compile(family.kl)), sets, exact, EXPANDED_TOLERANCE),
+        "reference": (exactly, sets, exact, TOLERANCE),
+        "reference compiled": (forward_backward(torch.compile(reference)), sets, exact, TOLERANCE),
     }
-    results = {name: measure(step, sets, right, bound, repeats) for name, (step, right, bound) in contenders.items()}
-    shares(results["native"], (4 * n * d + 2 * n) * 4, 9 * n * k * d, limits)
-    shares(results["native kernel"], (4 * n * d + n) * 4, 9 * n * k * d, limits)
+    results = {name: measure(*contender, repeats) for name, contender in contenders.items()}
+    flops = n * k * family.kl_flops(d)
+    shares(results["native"], (4 * n * d + 2 * n) * 4, flops, limits)
+    shares(results["native kernel"], (4 * n * d + n) * 4, flops, limits)
     return results
 
 
-def from_origin(moments: tuple[Tensor, ...], means: Tensor) -> tuple[Tensor, ...]:
-    """Moments about the origin from those about the means."""
-    weight, first, second = moments
-    return weight, first + weight[:, None] * means, second + 2 * means * first + weight[:, None] * means.square()
+def bench_statistics(family: Family, n: int, d: int, k: int, repeats: int, limits: dict[str, float]) -> dict[str, Any]:
+    operator = family.operator(gf.ops.mixture_statistics)
+    reference = family.operator(gf.ops.reference.mixture_statistics)
 
+    def native(inputs: Inputs) -> tuple[Tensor, ...]:
+        mean, log_var, _, *mixture = inputs
+        stats = operator(mean, log_var, *mixture)
+        return stats.weight, stats.first, stats.second
 
-def native_statistics(inputs: Inputs) -> tuple[Tensor, ...]:
-    mean, log_var, _, *mixture = inputs
-    stats = gf.ops.mixture_statistics(mean, log_var, *mixture)
-    return stats.weight, stats.first, stats.second
+    @torch.no_grad()
+    def gemm(inputs: Inputs) -> tuple[Tensor, ...]:
+        mean, log_var, _, *mixture = inputs
+        return family.statistics(mean, log_var, *mixture)
 
-
-@torch.no_grad()
-def torch_statistics(inputs: Inputs) -> tuple[Tensor, ...]:
-    mean, log_var, _, *mixture = inputs
-    return gemm_statistics(mean, log_var, *mixture)
-
-
-def bench_statistics(n: int, d: int, k: int, repeats: int, limits: dict[str, float]) -> dict[str, Any]:
-    sets = input_sets(n, d, k)
+    sets = input_sets(family, n, d, k)
     # Sums over all rows: the float64 reference adds up slices, as [N, K, D] does not fit.
     mean, log_var, _, *mixture = [t.detach() for t in sets[0]]
-    parts = [
-        gf.ops.reference.mixture_statistics(m, v, *mixture)[:3]
-        for m, v in zip(mean.split(SAMPLE), log_var.split(SAMPLE), strict=True)
-    ]
+    parts = [reference(m, v, *mixture)[:3] for m, v in zip(mean.split(SAMPLE), log_var.split(SAMPLE), strict=True)]
     exact = tuple(torch.stack(part).sum(0) for part in zip(*parts, strict=True))
-    results: dict[str, Any] = {"native": measure(native_statistics, sets, exact, TOLERANCE, repeats)}
-    first, second = native_statistics(sets[0]), native_statistics(sets[0])
+    results: dict[str, Any] = {"native": measure(native, sets, exact, TOLERANCE, repeats)}
+    first, second = native(sets[0]), native(sets[0])
     results["native"]["same_bits_twice"] = all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    about_origin = from_origin(exact, mixture[1].double())
-    results["gemm form"] = measure(torch_statistics, sets, about_origin, EXPANDED_TOLERANCE, repeats)
-    # Energies take 5 operations, moments 7, per row, component and coordinate.
-    shares(results["native"], 2 * n * d * 4, 12 * n * k * d, limits)
+    about_origin = family.from_origin(exact, mixture[1].double())
+    results["gemm form"] = measure(gemm, sets, about_origin, EXPANDED_TOLERANCE, repeats)
+    shares(results["native"], 2 * n * d * 4, n * k * family.statistics_flops(d), limits)
     return results
 
 
@@ -280,12 +374,14 @@ def main() -> int:
     print(f"float32 product {limits['fp32_flops_per_s'] / 1e12:.1f} TFLOP/s")
     print(f"{'':24} {'':20} {'by graph':>12} {'':>15} {'over native':>12}")
     groups: dict[str, Any] = {}
-    for bench, label in ((bench_kl, "mixture_kl"), (bench_statistics, "statistics")):
-        for d, k in SIZES:
-            results = bench(options.rows, d, k, options.repeats, limits)
-            report(f"{label} D={d} K={k}", results)
-            groups[f"{label} N={options.rows} D={d} K={k} float32"] = results
-            torch.cuda.empty_cache()
+    for family in (DIAGONAL, DENSE):
+        for bench, operator in ((bench_kl, "mixture_kl"), (bench_statistics, "statistics")):
+            for d, k in family.sizes:
+                results = bench(family, options.rows, d, k, options.repeats, limits)
+                title = f"{family.label}{operator}"
+                report(f"{title} D={d} K={k}", results)
+                groups[f"{title} N={options.rows} D={d} K={k} float32"] = results
+                torch.cuda.empty_cache()
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "cuda.json"
     content = {

@@ -36,8 +36,10 @@ class DenseRow : public RegisterRow<T, J, false> {
     const int d = static_cast<int>(m.d);
     const T* const a = m.whitening + (m.covariance == Covariance::kTied ? 0 : c * d * d);
     double sum_log = 0;
+    GMVAE_UNROLL_BY(1)
     for (int l = lane; l < stride; l += kWarp) {
       T squares = 0;
+      GMVAE_UNROLL_BY(1)
       for (int j = (l - lane) / kPanel * kPanel; j < stride; ++j) {  // the same rows for all lanes: whole pieces
         const T value = l <= j && j < d ? a[std::int64_t(j) * d + l] : T(0);
         squares += value * value;
@@ -57,23 +59,32 @@ class DenseRow : public RegisterRow<T, J, false> {
   GMVAE_DEVICE void logits(const B&, const Tables<T>& t, int c, T (&logit)[C]) const {
     static_assert(C == 1, "one component at a time: y of one is kept");
     whiten(this->x_, t, c, y_);
-    logit[0] = math::component_logit(t.offset[c], kl_energy(t, c));
+    logit[0] = math::component_logit(t.offset[c], trace(t, c) + length(t, y_));
   }
 
+  // For every assignment. A loop over the points, because whitening is much code and this is called from many places.
   template <class B>
-  GMVAE_DEVICE T point_logit(const B&, const Tables<T>& t, int c, T* gap) const {
-    visit(t, c);
-    const T energy = length(t, y_z_);
-    *gap = math::density_gap(kl_energy(t, c), energy);
+  GMVAE_DEVICE T assigned_logit(const B&, const Tables<T>& t, int c, bool exact, T* gap) const {
+    T kl = 0, energy = 0, point[J];
+    GMVAE_UNROLL_BY(kSteps)
+    for (int u = 0; u < J; ++u) point[u] = this->x_[u];
+    GMVAE_UNROLL_BY(1)
+    for (int pass = 0; pass < (exact ? 1 : 2); ++pass) {
+      whiten(point, t, c, y_z_);
+      energy = length(t, y_z_);
+      if (pass == 1) continue;
+      energy += trace(t, c);
+      kl = energy;
+      GMVAE_UNROLL_BY(kSteps)
+      for (int u = 0; u < J; ++u) y_[u] = y_z_[u], point[u] = this->z_[u];
+    }
+    *gap = math::density_gap(kl, energy);
     return math::component_logit(t.offset[c], energy);
   }
 
-  GMVAE_DEVICE void visit(const Tables<T>& t, int c) const {
-    whiten(this->x_, t, c, y_);
-    whiten(this->z_, t, c, y_z_);
-  }
+  GMVAE_DEVICE void visit(const Tables<T>& t, int c) const { whiten(this->x_, t, c, y_); }
 
-  // Of the component that a logit or `visit` came for last.
+  // Of the component that came last in a logit or in `visit`, which does not prepare `pull_point`.
   template <bool kPrecision, class B>
   GMVAE_DEVICE void pull(const B&, const Tables<T>& t, int c, T w, Sum& pull, Sum& precision) const {
     unwhiten(y_, t, c, w, pull);
@@ -89,8 +100,7 @@ class DenseRow : public RegisterRow<T, J, false> {
   }
 
  private:
-  static constexpr int kSteps = kRegisters ? J : 4;           // unrolled steps over coordinates,
-  static constexpr int kPanels = kRegisters ? J / kPanel : 1;  // over panels
+  static constexpr int kSteps = Base::kSteps, kPanels = kRegisters ? J / kPanel : 1;  // loop steps that are unrolled
   static constexpr int kVector = 16 / static_cast<int>(sizeof(T));
 
   // Where the panel of rows top .. top + kPanel - 1 begins: panel i holds kPanel (i + 1) columns.
@@ -149,6 +159,7 @@ class DenseRow : public RegisterRow<T, J, false> {
     }
   }
 
+  // |y|^2 and sum_j s2_j P_jj
   GMVAE_DEVICE static T length(const Tables<T>& t, const T (&y)[J]) {
     T sum = 0;
     GMVAE_UNROLL_BY(kSteps)
@@ -156,33 +167,38 @@ class DenseRow : public RegisterRow<T, J, false> {
     return sum;
   }
 
-  GMVAE_DEVICE T kl_energy(const Tables<T>& t, int c) const {
+  GMVAE_DEVICE T trace(const Tables<T>& t, int c) const {
     const T* const inv_var = t.inv_var + c * columns(t);
     T sum = 0;
     GMVAE_UNROLL_BY(kSteps)
     for (int j = 0; j < columns(t); ++j) sum += math::dense_trace_term(this->s2_[j], inv_var[j]);
-    return sum + length(t, y_);
+    return sum;
   }
 
   mutable T y_[J], y_z_[J];  // of the component asked for last, at x and at the assignment's point
 };
 
-// Sums over the lanes of a warp of 32 values each; lane i gets the sum of value i. Half the values move per step.
+constexpr int kWidePanel = 8;
+
+// Sums over the lanes of a warp of kWidePanel values each; lane i gets the sum of value i % kWidePanel. Lanes first
+// swap halves of their values, so that each of these steps moves half as many.
 template <class B, typename T>
-GMVAE_DEVICE T transposed_sum(const B& block, int lane, T (&value)[kWarp]) {
+GMVAE_DEVICE T transposed_sum(const B& block, int lane, T (&value)[kWidePanel]) {
   GMVAE_UNROLL
-  for (int step = kWarp / 2; step > 0; step /= 2) {
+  for (int step = kWidePanel / 2; step > 0; step /= 2) {
     const bool upper = (lane & step) != 0;
     GMVAE_UNROLL
-    for (int i = 0; i < step; ++i) {
+    for (int i = 0; i < kWidePanel / 2; ++i) {
+      if (i >= step) break;
       const T other = block.shuffle(upper ? value[i] : value[i + step], lane ^ step);
       value[i] = (upper ? value[i + step] : value[i]) + other;
     }
   }
+  for (int step = kWidePanel; step < kWarp; step *= 2) value[0] += block.shuffle(value[0], lane ^ step);
   return value[0];
 }
 
-// Longer rows: a warp per row reads A itself, a panel of 32 rows at a time, and works out y again for every use. Right
+// Longer rows: a warp per row reads A itself, a panel of its rows at a time, and works out y again for every use. Right
 // for every D; covariances this large are not worth more code.
 template <typename T>
 class WideDenseRow : public WideRow<T> {
@@ -194,20 +210,20 @@ class WideDenseRow : public WideRow<T> {
 
   template <int C, class B>
   GMVAE_DEVICE void logits(const B& block, const Tables<T>& t, int c, T (&logit)[C]) const {
-    GMVAE_UNROLL
-    for (int v = 0; v < C; ++v) {
-      logit[v] = math::component_logit(offset(block, t, c + v), kl_energy(block, t, c + v));
-    }
+    static_assert(C == 1, "one component at a time, as in DenseRow");
+    logit[0] = math::component_logit(offset(block, t, c), kl_energy(block, t, c));
   }
 
   template <class B>
-  GMVAE_DEVICE T point_logit(const B& block, const Tables<T>& t, int c, T* gap) const {
-    T share = 0;
-    for (int top = 0; top < d_; top += kWarp) {
-      share += math::dense_energy_term(whiten(block, z_, t, c, top));
+  GMVAE_DEVICE T assigned_logit(const B& block, const Tables<T>& t, int c, bool exact, T* gap) const {
+    const T kl = kl_energy(block, t, c);
+    T energy = kl;
+    if (!exact) {
+      energy = 0;
+      for (int top = 0; top < d_; top += kWidePanel) energy += panel_energy(whiten(block, z_, t, c, top));
+      energy = block.group_sum(energy, kWarp);
     }
-    const T energy = block.group_sum(share, kWarp);
-    *gap = math::density_gap(kl_energy(block, t, c), energy);
+    *gap = math::density_gap(kl, energy);
     return math::component_logit(offset(block, t, c), energy);
   }
 
@@ -227,22 +243,27 @@ class WideDenseRow : public WideRow<T> {
   using WideRow<T>::x_;
   using WideRow<T>::z_;
 
-  GMVAE_DEVICE const T* factor(const Tables<T>& t, int c) const {
-    return t.mixture.whitening + (t.mixture.covariance == Covariance::kTied ? 0 : (t.first + c) * d_ * d_);
+  // Element (top, l) of the factor of component c.
+  GMVAE_DEVICE const T* factor(const Tables<T>& t, int c, int top, int l) const {
+    const std::int64_t component = t.mixture.covariance == Covariance::kTied ? 0 : t.first + c;
+    return t.mixture.whitening + (component * d_ + top) * d_ + l;
   }
 
-  // y of coordinate top + lane at `point`. Adds this lane's part of the panel's sum_uj s2_j A_uj^2 to `trace`, if given.
+  GMVAE_DEVICE int panel_rows(int top) const { return d_ - top < kWidePanel ? d_ - top : kWidePanel; }
+
+  // y of coordinate top + lane % kWidePanel at `point`, 0 beyond the last. Adds this lane's part of the panel's
+  // sum_uj s2_j A_uj^2 to `trace`, if given.
   template <class B>
   GMVAE_DEVICE T whiten(const B& block, const T* point, const Tables<T>& t, int c, int top, T* trace = nullptr) const {
     const T* const mu = this->mu(t, c);
-    const int rows = d_ - top < kWarp ? d_ - top : kWarp;
-    T sum[kWarp] = {};
+    const int rows = panel_rows(top);
+    T sum[kWidePanel] = {};
     for (int l = lane_; l < top + rows; l += kWarp) {
       const T diff = widen(point[l]) - mu[l];
-      const T* const a = factor(t, c) + std::int64_t(top) * d_ + l;
+      const T* const a = factor(t, c, top, l);
       T squares = 0;
       GMVAE_UNROLL
-      for (int v = 0; v < kWarp; ++v) {
+      for (int v = 0; v < kWidePanel; ++v) {
         const T value = v < rows && l <= top + v ? a[std::int64_t(v) * d_] : T(0);
         sum[v] += value * diff;
         squares += value * value;
@@ -252,21 +273,23 @@ class WideDenseRow : public WideRow<T> {
     return transposed_sum(block, lane_, sum);
   }
 
+  // A panel's y lies in the warp several times over.
+  GMVAE_DEVICE T panel_energy(T white) const { return lane_ < kWidePanel ? math::dense_energy_term(white) : T(0); }
+
   template <class B>
   GMVAE_DEVICE T kl_energy(const B& block, const Tables<T>& t, int c) const {
     T share = 0;
-    for (int top = 0; top < d_; top += kWarp) {
+    for (int top = 0; top < d_; top += kWidePanel) {
       const T white = whiten(block, x_, t, c, top, &share);
-      share += math::dense_energy_term(white);
+      share += panel_energy(white);
     }
     return block.group_sum(share, kWarp);
   }
 
   template <class B>
   GMVAE_DEVICE T offset(const B& block, const Tables<T>& t, int c) const {
-    const T* const a = factor(t, c);
     double sum = 0;
-    for (int j = lane_; j < d_; j += kWarp) sum -= 2 * log_of(static_cast<double>(a[std::int64_t(j) * d_ + j]));
+    for (int j = lane_; j < d_; j += kWarp) sum -= 2 * log_of(static_cast<double>(*factor(t, c, j, j)));
     return math::component_offset(t.mixture.log_weights[t.first + c], block.group_sum(sum, kWarp));
   }
 
@@ -274,19 +297,21 @@ class WideDenseRow : public WideRow<T> {
   template <class B>
   GMVAE_DEVICE void add(const B& block, const T* point, const Tables<T>& t, int c, T w, T* pull, T* precision) const {
     if (!pull) return;  // the same for the whole warp
-    for (int top = 0; top < d_; top += kWarp) {
-      const T white = w * whiten(block, point, t, c, top);
-      const int rows = d_ - top < kWarp ? d_ - top : kWarp;
-      for (int first = 0; first < top + rows; first += kWarp) {
-        const int l = first + lane_;
-        const T* const a = factor(t, c) + std::int64_t(top) * d_ + l;
+    for (int top = 0; top < d_; top += kWidePanel) {
+      const T own = w * whiten(block, point, t, c, top);
+      const int rows = panel_rows(top);
+      T white[kWidePanel];
+      GMVAE_UNROLL
+      for (int v = 0; v < kWidePanel; ++v) white[v] = block.shuffle(own, v);
+      for (int l = lane_; l < top + rows; l += kWarp) {
+        const T* const a = factor(t, c, top, l);
         T sum = 0, squares = 0;
-        for (int v = 0; v < rows; ++v) {
-          const T white_v = block.shuffle(white, v), value = l <= top + v ? a[std::int64_t(v) * d_] : T(0);
-          sum += value * white_v;
+        GMVAE_UNROLL
+        for (int v = 0; v < kWidePanel; ++v) {
+          const T value = v < rows && l <= top + v ? a[std::int64_t(v) * d_] : T(0);
+          sum += value * white[v];
           squares += value * value;
         }
-        if (l >= d_) continue;
         pull[l] += sum;
         if (precision) precision[l] += w * squares;
       }

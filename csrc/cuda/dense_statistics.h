@@ -27,8 +27,8 @@ GMVAE_DEVICE void for_pairs(PairSum<S>& a, const PairSum<T>& b, const Action& ac
   }
 }
 
-// Component c of the tile; coordinates u0 + i * u_step of one chunk against v0 + e * v_step of another. Strided, so that
-// neighbouring patches read neighbouring columns. `diagonal`: both are the same coordinates.
+// Component c of the tile; coordinates u0 + i * u_step of one chunk against v0 + e * v_step of another. Strided, so
+// that neighbouring patches read neighbouring columns. `diagonal`: both are the same coordinates.
 struct PairPlace {
   int c, u0, u_step, v0, v_step;
   bool diagonal;
@@ -43,9 +43,7 @@ struct ChunkPair {
   GMVAE_DEVICE bool same() const { return u_first == v_first; }
   GMVAE_DEVICE int u_blocks() const { return (u_width + kPatchEdge - 1) / kPatchEdge; }
   GMVAE_DEVICE int v_blocks() const { return (v_width + kPatchEdge - 1) / kPatchEdge; }
-  GMVAE_DEVICE int patches() const {
-    return same() ? static_cast<int>(triangle(u_blocks())) : u_blocks() * v_blocks();
-  }
+  GMVAE_DEVICE int patches() const { return same() ? static_cast<int>(triangle(u_blocks())) : u_blocks() * v_blocks(); }
 
   // Patch p of `count` components: neighbouring threads take neighbouring components and share the coordinates.
   GMVAE_DEVICE PairPlace place(int p, int count) const {
@@ -166,7 +164,9 @@ GMVAE_DEVICE void dense_moments_partial(const B& block, const typename Weights::
     }
   };
 
-  const auto width = [&](std::int64_t first) { return static_cast<int>(d - first < plan.chunk ? d - first : plan.chunk); };
+  const auto width = [&](std::int64_t first) {
+    return static_cast<int>(d - first < plan.chunk ? d - first : plan.chunk);
+  };
   for (std::int64_t begin = block.index() * plan.tile_rows; begin < a.n; begin += block.count() * plan.tile_rows) {
     weights.prepare(block, begin, w);
     for (std::int64_t first = 0; first < k; first += plan.rows.tile) {

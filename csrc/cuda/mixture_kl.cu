@@ -26,8 +26,10 @@ void mixture_kl_cuda(const MixtureKlArgs<T>& a, void* stream) {
         a.mixture, {a.mean, a.log_var, a.z, a.grad_mean, a.grad_log_var, a.grad_z}, gpu::kRowShared);
     if constexpr (Row::kTables) {
       if (a.assignment == Assignment::kExact) {
-        auto* const kernel = a.grad_mean ? exact_kernel<Row, true, T> : exact_kernel<Row, false, T>;
-        return gpu::launch_rows(kernel, a.n, plan, plan.shared, stream, a, plan);
+        if (a.grad_mean) return gpu::launch_rows(exact_kernel<Row, true, T>, a.n, plan, plan.shared, stream, a, plan);
+        if constexpr (!Row::kDense) {  // the other kernel does as well for values alone, and compiles once
+          return gpu::launch_rows(exact_kernel<Row, false, T>, a.n, plan, plan.shared, stream, a, plan);
+        }
       }
     }
     gpu::launch_rows(assigned_kernel<Row, T>, a.n, plan, plan.shared, stream, a, plan);

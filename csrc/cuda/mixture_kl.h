@@ -70,11 +70,7 @@ GMVAE_DEVICE void mixture_kl_assigned(const B& block, const MixtureKlArgs<T>& a,
   ComponentTiles<Row> tiles(a.mixture, plan, shared);
   Row row(block.thread(), plan);
   const auto logit_and_gap = [&](const Tables<T>& t, int c, T* gap) {
-    if (!exact) return row.point_logit(block, t, c, gap);
-    T logit[1];
-    row.template logits<1>(block, t, c, logit);
-    *gap = 0;
-    return logit[0];
+    return assigned_logit(block, row, t, c, exact, gap);
   };
   for_each_row(block, row, a.n, [&](std::int64_t i, bool mine, std::int64_t) {
     row.load(arrays, i);

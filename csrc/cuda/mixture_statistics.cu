@@ -23,8 +23,8 @@ __global__ void __launch_bounds__(gpu::kReduceGroups* gpu::kWarp)
 
 namespace gpu {
 
-void launch_reduce(const double* partials, std::int64_t count, std::int64_t sums, double* moments,
-                   double* log_evidence, void* stream) {
+void launch_reduce(const double* partials, std::int64_t count, std::int64_t sums, double* moments, double* log_evidence,
+                   void* stream) {
   const std::int64_t size = sums + 1;
   launch(reduce_kernel, (size + kWarp - 1) / kWarp, kReduceGroups * kWarp, 0, stream, partials, count, size, moments,
          log_evidence);

@@ -179,11 +179,7 @@ class ResponsibilityWeights {
 
   template <class B>
   GMVAE_DEVICE T logit_and_gap(const B& block, const Tables<T>& t, int c, T* gap) const {
-    if (!exact_) return row_.point_logit(block, t, c, gap);
-    T logit[1];
-    row_.template logits<1>(block, t, c, logit);
-    *gap = 0;
-    return logit[0];
+    return assigned_logit(block, row_, t, c, exact_, gap);
   }
 
   // Adds a tile of components to the row's normaliser; keeps the logits where `kept` [count][stride] is given.

@@ -21,12 +21,13 @@ struct Type {
   using type = Row;
 };
 
+// Rows in registers for float alone: they are most of the code, and whoever wants speed takes float.
 template <typename T, class Visit>
 void with_dense_row(std::int64_t d, const Visit& visit) {
-  if (d <= 4) return visit(Type<DenseRow<T, 4>>{});
-  if (d <= 8) return visit(Type<DenseRow<T, 8>>{});
-  if constexpr (kMostCoordinates<T> > 8) {
-    if (d <= kMostCoordinates<T>) return visit(Type<DenseRow<T, kMostCoordinates<T>>>{});
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (d <= 4) return visit(Type<DenseRow<T, 4>>{});
+    if (d <= 8) return visit(Type<DenseRow<T, 8>>{});
+    if (d <= 16) return visit(Type<DenseRow<T, 16>>{});
   }
   if (d <= kMostDenseCoordinates) return visit(Type<DenseRow<T, kMostDenseCoordinates>>{});
   return visit(Type<WideDenseRow<T>>{});
@@ -152,9 +153,9 @@ MomentsPlan plan_moments(const MixtureView<typename Row::Scalar>& m, std::int64_
   plan.state_at = plan.tables_at + tables;
   const std::int64_t end = (plan.state_at + state + pack - 1) / pack * pack;
 
-  const std::int64_t patches = dense ? m.k * triangle((m.d + kPatchEdge - 1) / kPatchEdge)
-                                     : ((m.k + kPatchComponents - 1) / kPatchComponents) *
-                                           ((m.d + patch_coordinates - 1) / patch_coordinates);
+  const std::int64_t patches =
+      dense ? m.k * triangle((m.d + kPatchEdge - 1) / kPatchEdge)
+            : ((m.k + kPatchComponents - 1) / kPatchComponents) * ((m.d + patch_coordinates - 1) / patch_coordinates);
   plan.persistent = plan.rows.tile == m.k && plan.chunk == m.d && patches <= kThreads;
   plan.split = 1;
   while (plan.persistent && plan.split < kWarp && 2 * plan.split * patches <= kThreads) plan.split *= 2;

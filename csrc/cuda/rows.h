@@ -93,11 +93,11 @@ class ComponentTiles {
  private:
   // A warp per component: reads run along its coordinates.
   template <class B>
-  GMVAE_DEVICE void fill(const B& block, std::int64_t first, int count, T* mu, T* inv_var, T* factor,
-                         T* offset) const {
+  GMVAE_DEVICE void fill(const B& block, std::int64_t first, int count, T* mu, T* inv_var, T* factor, T* offset) const {
     const int lane = block.thread() % kWarp, d = static_cast<int>(mixture_.d);
     for (int c = block.thread() / kWarp; c < count; c += block.threads() / kWarp) {
       const T* const means = mixture_.means + (first + c) * d;
+      GMVAE_UNROLL_BY(1)  // done once per block: little code rather than speed
       for (int j = lane; j < stride_; j += kWarp) mu[c * stride_ + j] = j < d ? means[j] : T(0);
       T* const own = c == 0 || factor_step_ ? factor + c * factor_step_ : nullptr;  // a shared one is filled once
       const double share = Row::fill_covariance(mixture_, first + c, lane, stride_, inv_var + c * stride_, own);
@@ -148,6 +148,8 @@ class RegisterRow {
   static constexpr int kWidest = 16 / static_cast<int>(sizeof(T));
   static constexpr int kPack = J % kWidest == 0 ? kWidest : (J % 2 == 0 ? 2 : 1);
   static constexpr int kPacks = J / kPack;
+  // Steps of loops over coordinates and packs that are unrolled: all, where the arrays can lie in registers.
+  static constexpr int kSteps = J <= 16 ? J : 4, kPackSteps = J <= 16 ? kPacks : 1;
 
   struct Sum {
     T v[J];  // one per coordinate
@@ -164,6 +166,7 @@ class RegisterRow {
   GMVAE_DEVICE static double fill_covariance(const MixtureView<T>& m, std::int64_t c, int lane, int stride, T* inv_var,
                                              T*) {
     double sum = 0;
+    GMVAE_UNROLL_BY(1)
     for (int j = lane; j < stride; j += kWarp) {
       const T log_var = j < m.d ? m.log_vars[c * m.d + j] : T(0);
       inv_var[j] = j < m.d ? exp_of(-log_var) : T(0);
@@ -181,19 +184,19 @@ class RegisterRow {
     sum_log_var_ = 0;
     if (a.log_var) {
       read(a.log_var + i * d_, s2_);
-      GMVAE_UNROLL
+      GMVAE_UNROLL_BY(kSteps)
       for (int u = 0; u < J; ++u) {
         sum_log_var_ += s2_[u];  // padding adds 0
         s2_[u] = exp_of(s2_[u]);
       }
     } else {
-      GMVAE_UNROLL
+      GMVAE_UNROLL_BY(kSteps)
       for (int u = 0; u < J; ++u) s2_[u] = 0;
     }
     if (a.z) {
       read(a.z + i * d_, z_);
     } else {
-      GMVAE_UNROLL
+      GMVAE_UNROLL_BY(kSteps)
       for (int u = 0; u < J; ++u) z_[u] = x_[u];
     }
   }
@@ -207,7 +210,7 @@ class RegisterRow {
   template <int C, class B>
   GMVAE_DEVICE void logits(const B& block, const Tables<T>& t, int c, T (&logit)[C]) const {
     T energy[C] = {};
-    GMVAE_UNROLL
+    GMVAE_UNROLL_BY(kPackSteps)
     for (int p = 0; p < kPacks; ++p) {
       GMVAE_UNROLL
       for (int v = 0; v < C; ++v) {
@@ -228,7 +231,7 @@ class RegisterRow {
   template <class B>
   GMVAE_DEVICE T point_logit(const B& block, const Tables<T>& t, int c, T* gap) const {
     T energy = 0, kl_energy = 0;
-    GMVAE_UNROLL
+    GMVAE_UNROLL_BY(kPackSteps)
     for (int p = 0; p < kPacks; ++p) {
       const auto mu = table(t.mu, t, c, p), inv_var = table(t.inv_var, t, c, p);
       GMVAE_UNROLL
@@ -261,7 +264,7 @@ class RegisterRow {
   }
 
   GMVAE_DEVICE void scale(T factor, Sum& sum) const {
-    GMVAE_UNROLL
+    GMVAE_UNROLL_BY(kSteps)
     for (int u = 0; u < J; ++u) sum.v[u] *= factor;
   }
 
@@ -271,7 +274,7 @@ class RegisterRow {
 
   GMVAE_DEVICE void store_grad_log_var(const Sum& precision, T* out /* [n, d] */, std::int64_t i, bool mine) const {
     T value[J];
-    GMVAE_UNROLL
+    GMVAE_UNROLL_BY(kSteps)
     for (int u = 0; u < J; ++u) value[u] = math::grad_log_var(s2_[u], precision.v[u]);
     if (mine) write(value, out + i * d_);
   }
@@ -286,7 +289,7 @@ class RegisterRow {
   }
 
   GMVAE_DEVICE void read(const T* row /* [d] */, T (&out)[J]) const {
-    GMVAE_UNROLL
+    GMVAE_UNROLL_BY(kPackSteps)
     for (int p = 0; p < kPacks; ++p) {
       const int j = coordinate(p);
       Pack<T, kPack> values{};
@@ -304,7 +307,7 @@ class RegisterRow {
   }
 
   GMVAE_DEVICE void write(const T (&values)[J], T* row /* [d] */) const {
-    GMVAE_UNROLL
+    GMVAE_UNROLL_BY(kPackSteps)
     for (int p = 0; p < kPacks; ++p) {
       const int j = coordinate(p);
       if (vector_) {
@@ -323,7 +326,7 @@ class RegisterRow {
 
   template <bool kPrecision>
   GMVAE_DEVICE void add(const T (&point)[J], const Tables<T>& t, int c, T w, Sum& pull, Sum& precision) const {
-    GMVAE_UNROLL
+    GMVAE_UNROLL_BY(kPackSteps)
     for (int p = 0; p < kPacks; ++p) {
       const auto mu = table(t.mu, t, c, p), inv_var = table(t.inv_var, t, c, p);
       GMVAE_UNROLL
@@ -462,6 +465,20 @@ class WideRow {
     }
   }
 };
+
+// Logit of component c: at the assignment point, with its density gap, or for the minimising assignment under (m, s2).
+template <class Row, class B, typename T>
+GMVAE_DEVICE T assigned_logit(const B& block, const Row& row, const Tables<T>& t, int c, bool exact, T* gap) {
+  if constexpr (Row::kDense) {
+    return row.assigned_logit(block, t, c, exact, gap);
+  } else {
+    if (!exact) return row.point_logit(block, t, c, gap);
+    T logit[1];
+    row.template logits<1>(block, t, c, logit);
+    *gap = 0;
+    return logit[0];
+  }
+}
 
 // Calls body(i, mine, first) for the rows i of this thread's lane group, first being the block's first row. Every
 // thread makes the same number of calls, because sums over lanes and tiles of components are collective; without a row

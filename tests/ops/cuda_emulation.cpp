@@ -42,9 +42,9 @@ class Emulator {
     body_ = &body;
     for (int t = 0; t < threads_; ++t) {
       Fiber& f = fibers_[t];
-      f.stack.reset(new char[kStack]);
+      f.stack = stack(t);
       getcontext(&f.context);
-      f.context.uc_stack.ss_sp = f.stack.get();
+      f.context.uc_stack.ss_sp = f.stack;
       f.context.uc_stack.ss_size = kStack;
       f.context.uc_link = &main_;
       const auto self = reinterpret_cast<std::uintptr_t>(this);
@@ -87,13 +87,20 @@ class Emulator {
  private:
   struct Fiber {
     ucontext_t context;
-    std::unique_ptr<char[]> stack;
+    char* stack = nullptr;
     std::int64_t arrived[2] = {0, 0};
     bool done = false;
   };
   struct Slot {
     alignas(16) char bytes[16];
   };
+
+  // Shared by all blocks: they run one after the other.
+  static char* stack(int t) {
+    static std::vector<std::unique_ptr<char[]>> stacks;
+    while (static_cast<int>(stacks.size()) <= t) stacks.emplace_back(new char[kStack]);
+    return stacks[t].get();
+  }
 
   static void enter(unsigned high, unsigned low) {
     auto* const self = reinterpret_cast<Emulator*>((static_cast<std::uintptr_t>(high) << 32) | low);
@@ -214,8 +221,8 @@ using Int = std::int64_t;
 template <typename T>
 gmvae::MixtureView<T> mixture(const T* log_weights, const T* means, const T* scale, Int covariance, Int k, Int d) {
   const bool dense = covariance != 0;
-  return {log_weights, means,  dense ? nullptr : scale, k, d, dense ? scale : nullptr,
-          static_cast<Covariance>(covariance)};
+  return {
+      log_weights, means, dense ? nullptr : scale, k, d, dense ? scale : nullptr, static_cast<Covariance>(covariance)};
 }
 
 template <typename T>
@@ -238,8 +245,11 @@ int log_responsibilities_backward(const T* z, const T* log_weights, const T* mea
                                   const T* log_resp, const T* grad_resp, const T* grad_prob, T* grad_z, double* result,
                                   Int n, Int k, Int d, Int budget) {
   return guarded([&] {
-    const gmvae::LogRespBackwardArgs<T> a{
-        z, mixture(log_weights, means, scale, covariance, k, d), log_resp, grad_resp, grad_prob, grad_z, result, nullptr, n};
+    const gmvae::LogRespBackwardArgs<T> a{z,         mixture(log_weights, means, scale, covariance, k, d),
+                                          log_resp,  grad_resp,
+                                          grad_prob, grad_z,
+                                          result,    nullptr,
+                                          n};
     gpu::with_row<T>(a.mixture, [&](auto type) {
       using Row = typename decltype(type)::type;
       const auto plan = gpu::plan_rows<Row>(a.mixture, {z, grad_z}, budget);
@@ -256,9 +266,9 @@ int log_responsibilities_backward(const T* z, const T* log_weights, const T* mea
 }
 
 template <typename T>
-int mixture_kl(const T* mean, const T* log_var, const T* z, const T* log_weights, const T* means, const T* scale, Int covariance,
-               Int assignment, Int detach, T* kl, T* grad_mean, T* grad_log_var, T* grad_z, Int n, Int k, Int d,
-               Int budget) {
+int mixture_kl(const T* mean, const T* log_var, const T* z, const T* log_weights, const T* means, const T* scale,
+               Int covariance, Int assignment, Int detach, T* kl, T* grad_mean, T* grad_log_var, T* grad_z, Int n,
+               Int k, Int d, Int budget) {
   return guarded([&] {
     const gmvae::MixtureKlArgs<T> a{mean,
                                     log_var,
@@ -278,7 +288,7 @@ int mixture_kl(const T* mean, const T* log_var, const T* z, const T* log_weights
         if constexpr (Row::kTables) {
           if (a.assignment == Assignment::kExact) {
             if (a.grad_mean) return gpu::mixture_kl_exact<true, Row>(block, a, plan, shared);
-            return gpu::mixture_kl_exact<false, Row>(block, a, plan, shared);
+            if constexpr (!Row::kDense) return gpu::mixture_kl_exact<false, Row>(block, a, plan, shared);
           }
         }
         gpu::mixture_kl_assigned<Row>(block, a, plan, shared);
@@ -318,9 +328,15 @@ template <typename T>
 int mixture_gradient(const double* moments, Int sets, Int sign, const T* log_vars, T* grad_log_weights, T* grad_means,
                      T* grad_log_vars, Int k, Int d) {
   return guarded([&] {
-    const gmvae::MixtureGradientArgs<T> a{
-        moments, static_cast<int>(sets), static_cast<double>(sign), log_vars, grad_log_weights, grad_means,
-        grad_log_vars, k, d};
+    const gmvae::MixtureGradientArgs<T> a{moments,
+                                          static_cast<int>(sets),
+                                          static_cast<double>(sign),
+                                          log_vars,
+                                          grad_log_weights,
+                                          grad_means,
+                                          grad_log_vars,
+                                          k,
+                                          d};
     launch<T>((k * d + gpu::kThreads - 1) / gpu::kThreads, gpu::kThreads, 0,
               [&](const HostBlock& block, T*) { gpu::mixture_gradient(block, a); });
   });

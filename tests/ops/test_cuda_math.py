@@ -38,7 +38,7 @@ SHAPES = [
     (5, 3, 300),
     (3, 2, 530),
 ]
-#: The same for dense covariances: registers, rows in local memory (17 to 64), rows too wide for a thread.
+#: The same for dense covariances: registers (float32), rows in local memory (up to 64).
 DENSE_SHAPES = [
     (1, 1, 1),
     (130, 5, 2),
@@ -47,12 +47,12 @@ DENSE_SHAPES = [
     (129, 1, 16),
     (6, 5, 17),
     (5, 2, 33),
-    (3, 33, 33),
+    (3, 33, 9),
     (4, 5, 64),
-    (5, 2, 70),
 ]
 MIXTURES = [("diagonal", *shape) for shape in SHAPES]
 MIXTURES += [(covariance, *shape) for covariance in ("full", "tied") for shape in DENSE_SHAPES]
+MIXTURES += [("full", 5, 2, 70), ("tied", 5, 1, 66)]  # a warp a row: every shuffle costs the emulation a switch
 everywhere = [
     pytest.mark.parametrize("budget", [WHOLE, TIGHT]),
     pytest.mark.parametrize("dtype", SUFFIX),
@@ -142,7 +142,7 @@ def mixture_gradient(emulate, moments, means, scale, sign):
 
 def assert_close(values, references, dtype, d):
     """To 1e-12 of the largest value in float64; energies of hundreds, at large D, leave fewer digits to gradients."""
-    exact = 1e-12 if d <= 64 else 1e-10
+    exact = 1e-12 if d <= 32 else 1e-11 if d <= 64 else 1e-10
     bound = {"rtol": exact, "atol": exact} if dtype == torch.float64 else tolerance(dtype, d)
     for value, ref in zip(values, references, strict=True):
         ref = ref.detach()
@@ -202,7 +202,7 @@ def test_log_responsibilities(emulate, covariance, n, k, d, dtype, budget):
     upstream = torch.randn(n, k, dtype=dtype), torch.randn(n, dtype=dtype)
     references = torch.autograd.grad(expected, exact[2:], [u.double() for u in upstream])
     grad_z, moments = poisoned(n, d, dtype=dtype), poisoned_moments(scale, k, d)
-    resp = expected[0].detach().to(dtype)
+    resp = expected[0].detach().to(dtype).contiguous()
     emulate(
         "log_responsibilities_backward", dtype, z, *native, resp, *upstream, grad_z, moments, n, k, d, budget
     )  # fmt: skip
@@ -246,7 +246,7 @@ def test_gradient_of_the_mixture(emulate, covariance, n, k, d, assignment, detac
 )
 @pytest.mark.parametrize("assignment", CODES)
 def test_zero_weight_equals_leaving_the_component_out(emulate, covariance, d, assignment):
-    args, _ = inputs(40, 4, d, torch.float64, covariance)
+    args, _ = inputs(9 if d == 70 else 40, 4, d, torch.float64, covariance)
     args[3][[0, 2]] = -torch.inf
     kept = [1, 3]
     fewer = [*args[:3], *(t if len(t) == 1 else t[kept] for t in args[3:])]
@@ -272,11 +272,11 @@ def test_rows_that_are_not_aligned_for_packs(emulate, covariance, d):
         assert torch.equal(value, expected)
 
 
-@pytest.mark.parametrize(("covariance", "each"), [("diagonal", 17), ("full", 17 + 48), ("tied", 17)])
+@pytest.mark.parametrize(("covariance", "each"), [("diagonal", 17), ("full", 17 + 64), ("tied", 17)])
 def test_tiles_that_do_not_divide_the_components(emulate, covariance, each):
     args, exact = inputs(20, 7, 8, torch.float64, covariance)
     expected = REFERENCE.mixture_kl(*exact[:2], *for_reference(*exact[3:]))
-    common = 48 if covariance == "tied" else 0
+    common = 64 if covariance == "tied" else 0
     for components in (2, 3, 5):
         value, *_ = run_kl(emulate, args, "exact", False, (components * each + common) * 8)
         torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
