@@ -114,7 +114,7 @@ def search_with(build: Callable[[np.ndarray], faiss.Index], effort: int, points:
 
 
 def least_effort(build: Callable[[np.ndarray], faiss.Index], kind: str, n: int, d: int) -> int:
-    """The smallest effort, within 6 %, that finds enough: not part of the contender's time."""
+    """The smallest effort, within 10 %, that finds enough: not part of the contender's time."""
     points = latents(kind, n, d)
     index, queries = build(points), single(points)[truth(kind, n, d)[0]]
     effort = 1 if hasattr(index, "nprobe") else K
@@ -122,7 +122,7 @@ def least_effort(build: Callable[[np.ndarray], faiss.Index], kind: str, n: int, 
         set_effort(index, effort)
         if recall(kind, n, d, index.search(queries, K + 1)[1]) >= RECALL:
             return effort
-        effort = max(effort + 1, int(effort * 1.06))
+        effort = max(effort + 1, int(effort * 1.1))
 
 
 def expected_seconds(contender: str, n: int, d: int) -> float:
@@ -130,14 +130,15 @@ def expected_seconds(contender: str, n: int, d: int) -> float:
     if contender == "FAISS Flat":
         return 5e-10 * n**2
     if contender == "k-d tree" and d > 4:
-        return 5e-6 * n**1.15 * 3.0 ** (d - 6)
+        return 1.2e-8 * n**1.7 if d <= 8 else 1.4e-10 * n**2.36
     return 0.0
 
 
+# Listed first, so that it varies fastest and the latents and their true neighbours are made once.
+@pytest.mark.parametrize("contender", ["native", "k-d tree", "FAISS Flat", "FAISS IVF", "FAISS HNSW"])
 @pytest.mark.parametrize("d", [2, 4, 8, 16])
 @pytest.mark.parametrize("n", sizes(20_000, 200_000, 1_000_000))
 @pytest.mark.parametrize("kind", LATENTS)
-@pytest.mark.parametrize("contender", ["native", "k-d tree", "FAISS Flat", "FAISS IVF", "FAISS HNSW"])
 def test_neighbors(benchmark, contender, kind, n, d):
     benchmark.group = f"k=10 neighbours, {kind}, N={n} D={d}"
     if expected_seconds(contender, n, d) > SECONDS:
@@ -154,7 +155,7 @@ def test_neighbors(benchmark, contender, kind, n, d):
         benchmark.extra_info["effort"] = effort
         function = functools.partial(search_with, build, effort)
     # One round takes up to minutes, so that it is the timed answer which is checked.
-    found = benchmark.pedantic(function, args=(points,), warmup_rounds=n <= 20_000, rounds=5 if n <= 20_000 else 1)
+    found = benchmark.pedantic(function, args=(points,), warmup_rounds=n <= 20_000, rounds=3 if n <= 20_000 else 1)
     if contender == "native":
         benchmark.extra_info["index"], found = found.index_name, found.indices
     share = recall(kind, n, d, found[truth(kind, n, d)[0]])
@@ -199,11 +200,11 @@ def mebibytes(*matrices: sparse.csr_array) -> float:
     return sum(m.data.nbytes + m.indices.nbytes + m.indptr.nbytes for m in matrices) / 2**20
 
 
+@pytest.mark.parametrize("contender", ["native", "scipy"])
 @pytest.mark.parametrize("laplacian", ["L", "L_sym"])
 @pytest.mark.parametrize("symmetrize", ["union", "mutual"])
 @pytest.mark.parametrize("weights", ["binary", "gaussian"])
 @pytest.mark.parametrize("n", sizes(100_000, 1_000_000))
-@pytest.mark.parametrize("contender", ["native", "scipy"])
 def test_assembly(benchmark, contender, n, weights, symmetrize, laplacian):
     """Neighbour lists to adjacency to Laplacian."""
     benchmark.group = f"assembly N={n} k=10 {weights} {symmetrize} {laplacian}"
@@ -224,9 +225,9 @@ def test_assembly(benchmark, contender, n, weights, symmetrize, laplacian):
     benchmark.pedantic(function, args=arguments, warmup_rounds=1, rounds=15 if n <= 100_000 else 7)
 
 
+@pytest.mark.parametrize("contender", ["native", "scipy"])
 @pytest.mark.parametrize("width", [1, 8])
 @pytest.mark.parametrize("n", sizes(100_000, 1_000_000))
-@pytest.mark.parametrize("contender", ["native", "scipy"])
 def test_product(benchmark, contender, n, width):
     """Laplacian times a block of vectors; the nodes have no order, which is the worst case for the caches."""
     benchmark.group = f"L_sym times {width} vectors N={n} k=10"

@@ -16,14 +16,11 @@ void csr_product(Ptr starts, Ptr columns, Ptr values, Ptr block, Ptr result, Int
 }
 
 template <typename Index>
-gmvae::NeighborGraphArgs<Index> neighbor_graph(Ptr neighbors, Ptr weights, bool mutual, Ptr sorted, Ptr sorted_weights,
-                                               Ptr partners, Ptr partner_starts, Ptr starts, Ptr columns, Ptr values,
-                                               Int n, Int k) {
+gmvae::NeighborGraphArgs<Index> neighbor_graph(Ptr neighbors, Ptr weights, bool mutual, Ptr partners,
+                                               Ptr partner_starts, Ptr starts, Ptr columns, Ptr values, Int n, Int k) {
   return {in<std::int64_t>(neighbors),
           in<double>(weights),
           mutual,
-          out<Index>(sorted),
-          out<double>(sorted_weights),
           out<Index>(partners),
           out<Index>(partner_starts),
           out<Index>(starts),
@@ -34,19 +31,18 @@ gmvae::NeighborGraphArgs<Index> neighbor_graph(Ptr neighbors, Ptr weights, bool 
 }
 
 template <typename Index>
-void neighbor_graph_starts(Ptr neighbors, Ptr weights, bool mutual, Ptr sorted, Ptr sorted_weights, Ptr partners,
-                           Ptr partner_starts, Ptr starts, Int n, Int k, int threads) {
-  gmvae::neighbor_graph_starts_cpu(neighbor_graph<Index>(neighbors, weights, mutual, sorted, sorted_weights, partners,
-                                                         partner_starts, starts, 0, 0, n, k),
-                                   threads);
+void neighbor_graph_starts(Ptr neighbors, Ptr weights, bool mutual, Ptr partners, Ptr partner_starts, Ptr starts, Int n,
+                           Int k, int threads) {
+  gmvae::neighbor_graph_starts_cpu(
+      neighbor_graph<Index>(neighbors, weights, mutual, partners, partner_starts, starts, 0, 0, n, k), threads);
 }
 
 template <typename Index>
-void neighbor_graph_entries(Ptr neighbors, Ptr weights, bool mutual, Ptr sorted, Ptr sorted_weights, Ptr partners,
-                            Ptr partner_starts, Ptr starts, Ptr columns, Ptr values, Int n, Int k, int threads) {
-  gmvae::neighbor_graph_entries_cpu(neighbor_graph<Index>(neighbors, weights, mutual, sorted, sorted_weights, partners,
-                                                          partner_starts, starts, columns, values, n, k),
-                                    threads);
+void neighbor_graph_entries(Ptr neighbors, Ptr weights, bool mutual, Ptr partners, Ptr partner_starts, Ptr starts,
+                            Ptr columns, Ptr values, Int n, Int k, int threads) {
+  gmvae::neighbor_graph_entries_cpu(
+      neighbor_graph<Index>(neighbors, weights, mutual, partners, partner_starts, starts, columns, values, n, k),
+      threads);
 }
 
 template <typename Index>

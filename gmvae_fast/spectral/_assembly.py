@@ -25,7 +25,7 @@ def symmetric_adjacency(neighbors: IntArray, weights: FloatArray | None = None, 
     Parameters
     ----------
     neighbors : int64 [N, k]
-        Rows of different nodes, none its own: trusted, except that nodes must lie in 0 .. N - 1.
+        Different nodes in each row, none its own, in any order.
     weights : float64 [N, k], optional
         Positive weight of each entry; 1 by default. Where the two directions of an edge differ, the union takes
         the larger and the intersection the smaller weight.
@@ -40,7 +40,8 @@ def symmetric_adjacency(neighbors: IntArray, weights: FloatArray | None = None, 
     Raises
     ------
     ValueError
-        If a node is out of range, the shapes differ, or a weight is not positive and finite.
+        If a node is out of range, named twice in a row or its own neighbour, if the shapes differ, or if a weight is
+        not positive and finite.
     """
     n, k = neighbors.shape
     if neighbors.size and not (neighbors.min() >= 0 and neighbors.max() < n):
@@ -53,14 +54,10 @@ def symmetric_adjacency(neighbors: IntArray, weights: FloatArray | None = None, 
         weights = np.ascontiguousarray(weights, np.float64)
     neighbors = np.ascontiguousarray(neighbors, np.int64)
     dtype = index_dtype((1 if mutual else 2) * n * k)
-    scratch = [
-        np.empty(n * k, dtype),  # sorted
-        None if weights is None else np.empty(n * k),  # sorted_weights
-        np.empty(n * k, dtype),  # partners
-        None if mutual else np.empty(n + 1, dtype),  # partner_starts
-    ]
+    partners, partner_starts = np.empty(n * k, dtype), None if mutual else np.empty(n + 1, dtype)  # scratch
     starts = np.empty(n + 1, dtype)
-    inputs = [_address(neighbors), _address(weights), mutual, *map(_address, scratch), _address(starts)]
+    lists = [_address(neighbors), _address(weights), mutual]
+    inputs = [*lists, _address(partners), _address(partner_starts), _address(starts)]
     _function("neighbor_graph_starts", dtype)(*inputs, n, k, thread_count())
     columns, values = np.empty(int(starts[-1]), dtype), np.empty(int(starts[-1]))
     _function("neighbor_graph_entries", dtype)(*inputs, _address(columns), _address(values), n, k, thread_count())

@@ -11,9 +11,12 @@ from scipy.spatial import cKDTree
 
 from gmvae_fast._threads import thread_count
 from gmvae_fast.spectral._arrays import FloatArray, IntArray
+from gmvae_fast.spectral._search import faiss_threads, flat_search
 
 SMALL_COMPONENT = 32  # up to this size, a component's nearest stranger is among the nearest `size` others
-FIRST_GUESS = 64  # points of a large component that are searched first, for a bound on the others
+FIRST_GUESS = 64  # points of a large component that are searched first
+TREE_MAX_DIM = 6  # beyond, k-d trees take minutes: 100 s at N = 1e5, D = 12
+ALTERNATIONS = 20  # at most; lengths stop falling after a few
 
 
 class Edges(NamedTuple):
@@ -30,8 +33,10 @@ class Edges(NamedTuple):
 def spanning_edges(points: FloatArray, labels: IntArray) -> Edges:
     """The edges, one fewer than components, that join all components with the least total length.
 
-    In every round each component but the largest names its shortest edge to any other component, exactly, by k-d
-    trees; these edges, less those that would close a cycle, are kept, and at least halve the number of components.
+    In every round each component but the largest names its shortest edge to any other component; these edges, less
+    those that would close a cycle, are kept, and at least halve the number of components. Up to 6 dimensions the
+    edges are exact, by k-d trees. Beyond, those of components of more than 32 points are locally shortest: from 64
+    points, to the nearest stranger, back to its nearest member, and so on while that shortens the edge.
 
     Parameters
     ----------
@@ -44,7 +49,7 @@ def spanning_edges(points: FloatArray, labels: IntArray) -> Edges:
     Boruvka (1926), after Nesetril, Milkova, Nesetrilova, "Otakar Boruvka on minimum spanning tree problem",
     Discrete Mathematics 233 (2001).
     """
-    tree = cKDTree(points)
+    tree = cKDTree(points) if points.shape[1] <= TREE_MAX_DIM else None
     kept: list[Edges] = []
     labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
     while (count := int(labels.max(initial=0)) + 1) > 1:
@@ -59,7 +64,7 @@ def spanning_edges(points: FloatArray, labels: IntArray) -> Edges:
     return Edges(*(np.concatenate(parts) for parts in zip(*kept, strict=True)))
 
 
-def _shortest_edges(points: FloatArray, labels: IntArray, tree: cKDTree) -> Edges:
+def _shortest_edges(points: FloatArray, labels: IntArray, tree: cKDTree | None) -> Edges:
     """The shortest edge that leaves each component; the largest, which need not name one, is left out."""
     sizes = np.bincount(labels)
     small = np.flatnonzero(sizes <= SMALL_COMPONENT)
@@ -69,19 +74,25 @@ def _shortest_edges(points: FloatArray, labels: IntArray, tree: cKDTree) -> Edge
     else:
         small = small[:-1]
     parts = [_edges_of_small(points, labels, tree, small, sizes)] if len(small) else []
-    parts += [_edges_of_large(points, labels, large)] if len(large) else []
+    if len(large):
+        parts.append((_edges_of_large if tree is not None else _short_edges_of_large)(points, labels, large))
     edges = Edges(*(np.concatenate(part) for part in zip(*parts, strict=True)))
     order = np.lexsort((edges.second, edges.first, edges.lengths, labels[edges.first]))
     _, first = np.unique(labels[edges.first[order]], return_index=True)
     return edges.take(order[first])
 
 
-def _edges_of_small(points: FloatArray, labels: IntArray, tree: cKDTree, small: IntArray, sizes: IntArray) -> Edges:
+def _edges_of_small(
+    points: FloatArray, labels: IntArray, tree: cKDTree | None, small: IntArray, sizes: IntArray
+) -> Edges:
     """From each point of a small component to its nearest stranger: among size + 1 points one must be a stranger."""
     parts = []
     for size in np.unique(sizes[small]):
         rows = np.flatnonzero(np.isin(labels, small[sizes[small] == size]))
-        distances, nearest = tree.query(points[rows], [*range(1, int(size) + 2)], workers=thread_count())
+        if tree is None:
+            nearest, distances, *_ = flat_search(points, rows, int(size))
+        else:
+            distances, nearest = tree.query(points[rows], [*range(1, int(size) + 2)], workers=thread_count())
         strangers = labels[nearest] != labels[rows][:, None]
         column = strangers.argmax(axis=1)[:, None]
         parts.append(
@@ -117,6 +128,34 @@ def _edges_of_large(points: FloatArray, labels: IntArray, large: IntArray) -> Ed
                     best[i] = min(best[i], _nearest(points, rows, tree, opposite, best[i][0]))
     lengths, first, second = zip(*best, strict=True)
     return Edges(np.array(first, np.int64), np.array(second, np.int64), np.array(lengths))
+
+
+def _short_edges_of_large(points: FloatArray, labels: IntArray, large: IntArray) -> Edges:
+    """A locally shortest edge from each large component to the rest, by scans of all pairs with few points."""
+    centred = (points - points.mean(axis=0)).astype(np.float32)
+    ends, lengths = [], []
+    with faiss_threads() as faiss:
+        for label in large:
+            sides = []
+            for rows in (np.flatnonzero(labels == label), np.flatnonzero(labels != label)):
+                flat = faiss.IndexFlatL2(points.shape[1])
+                flat.add(centred[rows])
+                sides.append((rows, flat))
+            (members, inside), (strangers, outside) = sides
+            first = members[:: max(1, len(members) // FIRST_GUESS)]
+            best = np.inf
+            for _ in range(ALTERNATIONS):
+                second = strangers[outside.search(centred[first], 1)[1][:, 0]]
+                first = members[inside.search(centred[second], 1)[1][:, 0]]
+                between = np.linalg.norm(points[first] - points[second], axis=1)
+                if between.min() >= best:
+                    break
+                at = int(np.argmin(between))
+                best, pair = float(between[at]), (first[at], second[at])
+            ends.append(pair)
+            lengths.append(best)
+    first, second = np.array(ends, np.int64).T
+    return Edges(first, second, np.array(lengths))
 
 
 def _nearest(

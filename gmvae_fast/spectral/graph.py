@@ -75,7 +75,8 @@ def knn_graph(
         Keep an edge if either end names the other, or only if both do. ``"mutual"`` may isolate points.
     connect : bool
         Join the connected components by the shortest edges between them, one fewer than there are components (a
-        minimum spanning tree), weighted like the others. `build_graph` says how many.
+        minimum spanning tree; above 6 dimensions shortest only locally), weighted like the others. `build_graph`
+        says how many.
     min_recall : float
         Share of the true neighbours that an approximate index must find, see `nearest_neighbors`.
 

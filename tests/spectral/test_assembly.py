@@ -146,6 +146,14 @@ def test_asymmetry_is_the_largest_difference(hub):
     assert asymmetry(sparse.csr_array(dense)) == 0.5
 
 
+@pytest.mark.parametrize("mutual", [False, True])
+@pytest.mark.parametrize("weights", [None, np.ones((3, 2))])
+@pytest.mark.parametrize("row", [[1, 1], [0, 1], [2, 2]])
+def test_lists_with_repetitions_or_the_node_itself_are_refused(row, weights, mutual):
+    with pytest.raises(ValueError, match="neighbors must name different nodes in each row, and never the row's own"):
+        symmetric_adjacency(np.array([row, [0, 2], [0, 1]]), weights, mutual=mutual)
+
+
 @pytest.mark.parametrize(
     ("neighbors", "weights", "message"),
     [

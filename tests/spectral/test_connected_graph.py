@@ -27,14 +27,18 @@ def shortest_total(points, labels):
     return csgraph.minimum_spanning_tree(between).sum()
 
 
+def connected_by(edges, labels):
+    joined = np.zeros((labels.max() + 1,) * 2)
+    joined[labels[edges.first], labels[edges.second]] = 1
+    return csgraph.connected_components(joined, directed=False)[0] == 1
+
+
 def check_spanning(points, labels):
     edges = spanning_edges(points, labels)
     count = len(set(labels))
     assert len(edges.first) == count - 1
     np.testing.assert_allclose(edges.lengths, np.linalg.norm(points[edges.first] - points[edges.second], axis=1))
-    joined = np.zeros((count, count))
-    joined[labels[edges.first], labels[edges.second]] = 1
-    assert csgraph.connected_components(joined, directed=False)[0] == 1
+    assert connected_by(edges, labels)
     assert edges.lengths.sum() == pytest.approx(shortest_total(points, labels), rel=1e-12)
 
 
@@ -45,6 +49,21 @@ def test_edges_are_those_of_a_minimum_spanning_tree(dim, limit, monkeypatch):
     monkeypatch.setattr(_connect, "SMALL_COMPONENT", limit)
     sizes = [1, 2, 3, 40, 41, 70, 5, 33]
     check_spanning(islands(sizes, dim), np.repeat(np.arange(len(sizes)), sizes))
+
+
+@pytest.mark.parametrize("limit", [1, 32, 1000])
+@pytest.mark.parametrize("dim", [7, 16])
+def test_edges_between_clusters_in_many_dimensions(dim, limit, monkeypatch):
+    """Scans in place of trees: exact for small components, at least nearly so for large ones."""
+    monkeypatch.setattr(_connect, "SMALL_COMPONENT", limit)
+    sizes = [1, 2, 300, 41, 70, 5]
+    points, labels = islands(sizes, dim), np.repeat(np.arange(len(sizes)), sizes)
+    edges = spanning_edges(points, labels)
+    assert len(edges.first) == len(sizes) - 1
+    assert connected_by(edges, labels)
+    np.testing.assert_allclose(edges.lengths, np.linalg.norm(points[edges.first] - points[edges.second], axis=1))
+    shortest = shortest_total(points, labels)
+    assert shortest * (1 - 1e-12) <= edges.lengths.sum() <= shortest * (1.02 if limit < 1000 else 1 + 1e-12)
 
 
 @settings(max_examples=60, deadline=None)

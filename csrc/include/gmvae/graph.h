@@ -34,16 +34,15 @@ struct NeighborGraphArgs {
   const std::int64_t* neighbors;  // [n, k]
   const double* weights;          // [n, k] positive, or null
   bool mutual;
-  Index* sorted;           // [n, k] scratch: neighbors in ascending order
-  double* sorted_weights;  // [n, k] scratch, or null with weights
-  Index* partners;         // [n, k] scratch
-  Index* partner_starts;   // [n + 1] scratch, null if mutual
-  Index* starts;           // [n + 1]
-  Index* columns;          // [starts[n]], ascending in each row
-  double* values;          // [starts[n]]
+  Index* partners;        // [n, k] scratch
+  Index* partner_starts;  // [n + 1] scratch, null if mutual
+  Index* starts;          // [n + 1]
+  Index* columns;         // [starts[n]], ascending in each row
+  double* values;         // [starts[n]]
   std::int64_t n, k;
 };
 
+// Throws std::invalid_argument where a row names a node twice, or its own.
 template <typename Index>
 void neighbor_graph_starts_cpu(const NeighborGraphArgs<Index>& args, int threads);
 template <typename Index>
