@@ -67,7 +67,8 @@ sanitize: setup  ## operator tests on a CPU module built with AddressSanitizer a
 	  $(BIN)/python -P -m pytest -q --capture=sys tests/ops --deselect tests/ops/test_cuda_math.py
 
 bench-spectral: setup  ## neighbours, assembly and products of the spectral metric up to N = 1e6: half an hour
-	GMVAE_BENCH_N=1000000 $(BIN)/python -m pytest benchmarks/bench_spectral.py --benchmark-enable --benchmark-only -q -p no:cacheprovider
+	GMVAE_BENCH_N=1000000 $(BIN)/python $(BENCH) benchmarks/bench_spectral.py benchmarks/bench_spectral_modes.py
+	$(BIN)/python benchmarks/spectral_million.py
 
 validate: setup  ## the flow solver against the literature
 	$(BIN)/gmvae-fast validate wake
