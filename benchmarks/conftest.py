@@ -23,9 +23,11 @@ def pytest_terminal_summary(terminalreporter, config):
     # The other packages' environment has results of its own: its ratios and ours are of different runs.
     suffix = "_others" if all(importlib.util.find_spec(name) for name in ("scvi", "clustpy")) else ""
     for bench in session.benchmarks:
-        if "contenders" in bench.extra_info:  # absent where a test failed half way
+        if "contenders" in bench.extra_info:
             suite = Path(bench.fullname.split("::")[0]).stem.removeprefix("bench_") + suffix
             suites.setdefault(suite, {})[str(bench.group)] = dict(bench.extra_info)
+    separate = [b for b in session.benchmarks if "contenders" not in b.extra_info and "contender" in (b.params or {})]
+    suites |= records.of_separate_tests(separate)
     for groups in suites.values():
         records.print_table(groups, terminalreporter.write_line)
     path = records.results_path(RESULTS)

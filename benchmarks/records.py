@@ -10,7 +10,7 @@ import math
 import os
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,21 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def of_separate_tests(benchmarks: Iterable[Any]) -> dict[str, Groups]:
+    """Suites of benchmarks with one test a contender (minutes each, so not run in turn): ratios of medians."""
+    suites: dict[str, Groups] = {}
+    for bench in benchmarks:
+        suite = Path(bench.fullname.split("::")[0]).stem.removeprefix("bench_")
+        group = suites.setdefault(suite, {}).setdefault(str(bench.group), {"contenders": {}})
+        row = {"median_us": bench.stats.median * 1e6, "iqr_us": bench.stats.iqr * 1e6, "rounds": bench.stats.rounds}
+        group["contenders"][str(bench.params["contender"])] = {**row, "notes": dict(bench.extra_info)}
+    for group in (group for groups in suites.values() for group in groups.values()):
+        native = group["contenders"].get("native")
+        for row in group["contenders"].values() if native else ():
+            row["ratio"] = row["median_us"] / native["median_us"]
+    return suites
+
+
 def print_table(groups: Mapping[str, Mapping[str, Any]], write: Callable[[str], None]) -> None:
     """Times, ratios with quartiles, errors by latent offset, and peak extra memory, group by group."""
     title = f"{'':27}{'median us':>11} {'IQR':>9} {'native is faster by':>25}"
@@ -96,8 +111,18 @@ def print_table(groups: Mapping[str, Mapping[str, Any]], write: Callable[[str], 
 def _line(contender: str, row: Mapping[str, Any]) -> str:
     ratio = ""
     if "ratio" in row:
-        ratio = f"{row['ratio']:8.2f} [{row['ratio_q1']:6.2f}, {row['ratio_q3']:6.2f}]"
+        spread = f" [{row['ratio_q1']:6.2f}, {row['ratio_q3']:6.2f}]" if "ratio_q1" in row else ""
+        ratio = f"{row['ratio']:8.2f}{spread}"
     errors = row.get("error_at_offset") or {}
     error = " ".join(f"{value:9.1e}" if value < math.inf else "    fails" for value in errors.values()) or "-"
     peak = f"{row['peak_extra_MiB']:14.2f}" if "peak_extra_MiB" in row else f"{'-':>14}"
-    return f"  {contender:25}{row['median_us']:11.1f} {row['iqr_us']:9.1f} {ratio:>25}   {error:40} {peak}"
+    line = f"  {contender:25}{row['median_us']:11.1f} {row['iqr_us']:9.1f} {ratio:>25}   "
+    if "notes" in row:
+        return line + ", ".join(f"{key} {_brief(value)}" for key, value in row["notes"].items())
+    return f"{line}{error:40} {peak}"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_brief, value)) + "]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
