@@ -58,25 +58,34 @@ struct Row {
 };
 
 // Transposes the lists: the partners of row j are the entries that name it, in order of their sources, each given by
-// its position in the lists if there are weights to look up, else by its source alone. Every thread reads all lists
-// and serves its own range of targets: no counters to share or to add up, and the order never depends on threads.
+// its position in the lists if there are weights to look up, else by its source alone. Every thread counts and places
+// its own range of sources; within a row ranges follow each other, so the order never depends on threads.
 template <typename Index>
 void transpose(const NeighborGraphArgs<Index>& a, int threads) {
-  const std::int64_t entries = a.n * a.k;
-  Index* const starts = a.partner_starts;
-  for_each_range(a.n, entries, threads, [&](std::int64_t begin, std::int64_t end) {
-    std::fill(starts + begin, starts + end, Index(0));
-    for (std::int64_t e = 0; e < entries; ++e) {
-      if (a.neighbors[e] >= begin && a.neighbors[e] < end) ++starts[a.neighbors[e]];
-    }
+  constexpr int kMostParts = 8;  // each has n counters
+  const int parts = std::min(parts_for(a.n * a.k, threads), kMostParts);
+  const std::unique_ptr<Index[]> counters(new Index[static_cast<std::size_t>(parts * a.n)]);
+  for_each_part(parts, [&](int part) {
+    Index* const count = counters.get() + part * a.n;
+    std::fill(count, count + a.n, Index(0));
+    const std::int64_t stop = a.n * (part + 1) / parts * a.k;
+    for (std::int64_t e = a.n * part / parts * a.k; e < stop; ++e) ++count[a.neighbors[e]];
   });
-  for (std::int64_t row = 1; row < a.n; ++row) starts[row] += starts[row - 1];  // now where each row ends
-  starts[a.n] = static_cast<Index>(entries);
-  for_each_range(a.n, entries, threads, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = a.n; row-- > 0;) {
-      for (std::int64_t e = (row + 1) * a.k; e-- > row * a.k;) {
-        if (a.neighbors[e] < begin || a.neighbors[e] >= end) continue;
-        a.partners[--starts[a.neighbors[e]]] = static_cast<Index>(a.weights ? e : row);
+  Index total = 0;
+  for (std::int64_t row = 0; row < a.n; ++row) {
+    a.partner_starts[row] = total;
+    for (int part = 0; part < parts; ++part) {  // counts become the place of the range's next entry
+      const Index count = counters[part * a.n + row];
+      counters[part * a.n + row] = total;
+      total += count;
+    }
+  }
+  a.partner_starts[a.n] = total;
+  for_each_part(parts, [&](int part) {
+    Index* const next = counters.get() + part * a.n;
+    for (std::int64_t row = a.n * part / parts; row < a.n * (part + 1) / parts; ++row) {
+      for (std::int64_t e = row * a.k; e < (row + 1) * a.k; ++e) {
+        a.partners[next[a.neighbors[e]]++] = static_cast<Index>(a.weights ? e : row);
       }
     }
   });

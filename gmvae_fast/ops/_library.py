@@ -176,18 +176,7 @@ def _log_responsibilities_grad(ctx: Any, grad_resp: Tensor, grad_prob: Tensor) -
 # --- mixture_kl -------------------------------------------------------------------------------------------------
 
 
-def _mixture_kl(
-    mean: Tensor,
-    log_var: Tensor,
-    z: Tensor | None,
-    log_weights: Tensor,
-    means: Tensor,
-    scale: Tensor,
-    assignment: int,
-    detach: bool,
-    with_grad: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    inputs = (mean, log_var, z, log_weights, means, scale, assignment, detach, with_grad)
+def _mixture_kl(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kl, grad_mean, grad_log_var, grad_z, _ = _mixture_kl_pass(*inputs, with_moments=False)
     return kl, grad_mean, grad_log_var, grad_z
 
