@@ -22,6 +22,7 @@ from gmvae_fast.training import fit, fluctuation_error
 
 N_RECONSTRUCTIONS = 6
 LOW_FREQUENCY_MODES = 20
+SWEEP = (5, 10, 20, 40)  # numbers of neighbours scored beside the chosen one
 LONGEST_ATTRIBUTE = 400  # characters; longer ones stay in the snapshot file
 SCORE_NUMBERS = ("score", "dirichlet", "z_score", "p_value", "log10_p", "z_normal", "p_normal")
 
@@ -185,7 +186,9 @@ def score_seed(folder: StudyFolder, snapshots: Snapshots, seed: int, *, n_neighb
     name = folder.seed(seed).name
     latents = folder.read_npz(f"{name}/embedding.npz")
     signals, skipped = usable_signals(snapshots)
-    result = spectral.smoothness(latents["mean"], signals, n_neighbors=n_neighbors)
+    counts = sorted({n_neighbors, *(k for k in SWEEP if k < len(snapshots))})
+    sweep = spectral.neighbor_sweep(latents["mean"], signals, counts)
+    result = sweep[n_neighbors]
     modes = min(LOW_FREQUENCY_MODES, len(snapshots))
     rows = [
         {
@@ -194,12 +197,6 @@ def score_seed(folder: StudyFolder, snapshots: Snapshots, seed: int, *, n_neighb
             "low_frequency_energy": s.low_frequency_energy(modes),
         }
         for signal, s in result.items()
-    ]
-    sweep_sizes = [k for k in (5, 10, 20, 40) if k < len(snapshots)]
-    sweep = [
-        {"n_neighbors": k, "n_components": r.n_components, "scores": {n: s.score for n, s in r.items()}}
-        for k in sweep_sizes
-        for r in [result if k == n_neighbors else spectral.smoothness(latents["mean"], signals, n_neighbors=k)]
     ]
     folder.write_json(
         f"{name}/scores.json",
@@ -211,7 +208,10 @@ def score_seed(folder: StudyFolder, snapshots: Snapshots, seed: int, *, n_neighb
             "low_frequency_modes": modes,
             "rows": rows,
             "skipped": skipped,
-            "neighbor_sweep": sweep,
+            "neighbor_sweep": [
+                {"n_neighbors": k, "n_components": r.n_components, "scores": {n: s.score for n, s in r.items()}}
+                for k, r in zip(counts, sweep, strict=True)
+            ],
         },
     )
     folder.write_json(f"{name}/metrics.json", _metrics(folder, snapshots, seed, latents))
