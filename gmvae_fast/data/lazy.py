@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -252,26 +253,24 @@ def _read_variable(
     rows: IntArray,
     out: npt.NDArray[np.float32],
 ) -> None:
+    """Ascending snapshots ``local`` of one field into ``out[rows]``."""
     array = container.arrays[variable.key]
     select: Any = slice(None) if variable.select is None else list(variable.select)
     if isinstance(array, np.ndarray) and variable.letters.count("c") <= 1:
         view = variable.oriented(np.asarray(array), block.grid)
-        samples, times = local // block.n_times, local % block.n_times
-        picked = view[samples if "b" in variable.letters else 0 * samples, times if "t" in variable.letters else 0]
-        out[rows] = picked[:, select]
+        sample = local // block.n_times if "b" in variable.letters else np.zeros_like(local)
+        time = local % block.n_times if "t" in variable.letters else np.zeros_like(local)
+        out[rows] = view[sample, time][:, select]
         return
     for start, stop in _runs(local, block):
-        first, last = int(local[start]), int(local[stop - 1])
-        samples = slice(first // block.n_times, last // block.n_times + 1)
-        times = slice(first % block.n_times, last % block.n_times + 1)
+        samples, times = _slices(int(local[start]), int(local[stop - 1]), block.n_times)
         part = variable.read(array, samples, times, block.grid)[:, :, select]
-        shape = (samples.stop - samples.start, times.stop - times.start)
-        part = np.broadcast_to(part, (*shape, *part.shape[2:3], *out.shape[2:]))
+        shape = (samples.stop - samples.start, times.stop - times.start, *out.shape[1:])
         target = rows[start:stop]
-        if len(target) == 1 or bool((np.diff(target) == 1).all()):  # straight into place
-            out[target[0] : target[0] + len(target)] = part.reshape(-1, *part.shape[2:])
-        else:
-            out[target] = part.reshape(-1, *part.shape[2:])
+        contiguous = bool((np.diff(target) == 1).all())  # then straight into place, without a copy by rows
+        out[slice(target[0], target[-1] + 1) if contiguous else target] = np.broadcast_to(part, shape).reshape(
+            -1, *out.shape[1:]
+        )
 
 
 def _runs(local: IntArray, block: Block) -> list[tuple[int, int]]:
@@ -279,5 +278,18 @@ def _runs(local: IntArray, block: Block) -> list[tuple[int, int]]:
     new = np.diff(local) != 1
     if block.n_times > 1:
         new |= np.diff(local // block.n_times) != 0
-    edges = np.concatenate([[0], np.flatnonzero(new) + 1, [len(local)]])
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    edges = [0, *(np.flatnonzero(new) + 1).tolist(), len(local)]
+    runs: list[tuple[int, int]] = []
+    for start, stop in pairwise(edges):
+        joins = bool(runs) and block.n_times > 1 and local[start] - local[start - 1] == 1
+        if joins and local[runs[-1][0]] % block.n_times == 0 and stop - start == block.n_times:
+            runs[-1] = (runs[-1][0], stop)
+        else:
+            runs.append((start, stop))
+    return runs
+
+
+def _slices(first: int, last: int, n_times: int) -> tuple[slice, slice]:
+    """Samples and times from snapshot ``first`` to ``last``: one sample, or whole ones."""
+    samples = slice(first // n_times, last // n_times + 1)
+    return samples, slice(first % n_times, last % n_times + 1)

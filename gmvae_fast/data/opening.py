@@ -151,26 +151,26 @@ def _fits_in_memory(path: str, lazy: bool | None) -> bool:
 def _jobs(paths: list[str], options: FrameOptions, format: str) -> list[tuple[str, Callable[[str], Container]]]:
     """Path and opener of each source; single frames are gathered by folder."""
     kinds = ["xarray" if format == "xarray" else file_format(path) for path in paths]
-    if options != FrameOptions() and set(kinds) != {"images"}:
+    if not options.unchanged and set(kinds) != {"images"}:
         raise ValueError("roi, background and downsample are for image files only")
-    jobs: dict[str, Callable[[str], Container]] = {}
+    jobs: list[tuple[str, Callable[[str], Container]]] = []
     frames: dict[str, list[str]] = {}
     for path, kind in zip(paths, kinds, strict=True):
         if kind is None:
             suffixes = sorted({s for _, known, _ in FORMATS.values() for s in known})
             raise SnapshotFileError(f"{path}: no reader for {Path(path).suffix!r}; readable are {', '.join(suffixes)}")
         if kind != "images":
-            jobs[path] = FORMATS[kind][0]
+            jobs.append((path, FORMATS[kind][0]))
             continue
         with file_errors(path):
             single = not os.path.isdir(path) and is_single_frame(path)
         if single:
             frames.setdefault(os.path.dirname(path) or ".", []).append(path)
         else:
-            jobs[path] = functools.partial(open_images, options=options)
+            jobs.append((path, functools.partial(open_images, options=options)))
     for folder, files in frames.items():
-        jobs[folder] = functools.partial(open_images, options=options, files=files)
-    return list(jobs.items())
+        jobs.append((folder, functools.partial(open_images, options=options, files=files)))
+    return jobs
 
 
 def _recognised(

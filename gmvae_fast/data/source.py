@@ -60,5 +60,8 @@ class SnapshotSource(Protocol):
 
     def __len__(self) -> int: ...
 
+    def subset(self, indices: int | slice | npt.ArrayLike) -> SnapshotSource:
+        """The snapshots at ``indices`` (an integer, a slice, integers, or a boolean mask [N])."""
+
     def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Snapshots at ``indices`` [n] as a new float32 array [n, C, *grid]."""

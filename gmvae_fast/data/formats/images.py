@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".png")
 _OPEN_FILES = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrameOptions:
     """How frames are prepared.
 
@@ -45,6 +45,11 @@ class FrameOptions:
             top, bottom, left, right = self.roi
             if not (0 <= top < bottom and 0 <= left < right):
                 raise ValueError(f"roi must be (top, bottom, left, right) with top < bottom, left < right: {self.roi}")
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether frames are taken as they are."""
+        return self.roi is None and self.background is None and self.downsample == 1
 
 
 def natural_key(path: str | os.PathLike[str]) -> list[Any]:
@@ -97,7 +102,7 @@ class FrameStack:
     def __getitem__(self, key: Any) -> npt.NDArray[np.float32]:
         time, *rest = key if isinstance(key, tuple) else (key,)
         if not isinstance(time, slice):
-            return self._frame(int(time))[tuple(rest)]
+            return np.asarray(self._frame(int(time))[tuple(rest)])
         frames = [self._frame(i)[tuple(rest)] for i in range(*time.indices(len(self._pages)))]
         return np.stack(frames) if frames else np.zeros((0, *self.shape[1:]), np.float32)[(slice(None), *rest)]
 
@@ -138,7 +143,7 @@ class FrameStack:
             return None
         if isinstance(background, int):
             frames = [self._decode(i).astype(np.float64) for i in range(min(background, len(self._pages)))]
-            return np.mean(frames, axis=0).astype(np.float32)
+            return np.asarray(np.mean(frames, axis=0), dtype=np.float32)
         given = np.asarray(background, dtype=np.float32)
         if given.shape != self._raw_shape:
             raise ValueError(f"background must have the frames' shape {self._raw_shape}, got {given.shape}")
@@ -163,4 +168,5 @@ def _reduced(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.floa
     if height == 0 or width == 0:
         raise ValueError(f"downsample={factor} leaves nothing of frames of {image.shape[:2]} pixels")
     cut = image[: height * factor, : width * factor]
-    return cut.reshape(height, factor, width, factor, *image.shape[2:]).mean(axis=(1, 3), dtype=np.float32)
+    squares = cut.reshape(height, factor, width, factor, *image.shape[2:])
+    return np.asarray(squares.mean(axis=(1, 3), dtype=np.float32))
