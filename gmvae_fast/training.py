@@ -420,8 +420,8 @@ class _Run:
         if header.get("n_snapshots") != len(self.source):
             detail = f"{header.get('n_snapshots')} snapshots there, {len(self.source)} here"
             raise ValueError(f"checkpoint {where} belongs to other data ({detail}); {advice}")
-        mask, stored_mask = (None if m is None else m.cpu() for m in (self.model.mask, model.get("mask")))
-        if (mask is None) != (stored_mask is None) or (mask is not None and not torch.equal(mask, stored_mask)):
+        masks = [m.cpu() for m in (self.model.mask, model.get("mask")) if m is not None]
+        if len(masks) == 1 or (masks and not torch.equal(*masks)):
             raise ValueError(f"checkpoint {where} belongs to other data (their mask differs); {advice}")
         # The normalisation of the data given now stands in the model; rounding varies with the number of threads.
         tolerance = 1e-4 * float(self.model.scale.max())

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -185,6 +185,15 @@ class LazySnapshots:
     def close(self) -> None:
         """Close the files of this process; reading opens them again."""
         self._handles.close()
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What the files were recognised as."""
+        return tuple(block for _, block in self._blocks)
+
+    def first_file(self) -> AbstractContextManager[Container]:
+        """The first file, open."""
+        return self._handles.file(0)
 
     @property
     def chunk_starts(self) -> IntArray | None:

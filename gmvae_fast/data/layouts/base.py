@@ -207,7 +207,7 @@ def _table(name: str, values: npt.ArrayLike, shape: tuple[int, int], times_last:
     if array.ndim == 1 and not times_last:
         array = array[:, None]
     try:
-        return np.ascontiguousarray(np.broadcast_to(array, shape)).ravel()
+        return np.array(np.broadcast_to(array, shape)).ravel()
     except ValueError:
         raise LayoutError(f"{name} has shape {np.shape(values)}, expected {shape} (samples, times)") from None
 

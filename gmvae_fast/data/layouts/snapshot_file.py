@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -18,7 +19,8 @@ def recognise(container: Container, request: Request) -> FileLayout | None:
     """By the metadata: an attribute of the root, or an array in .npz."""
     text = container.root.get("metadata")
     if text is None and "metadata" in container.arrays and container.arrays["metadata"].dtype.kind in "US":
-        text = str(read_all(container.arrays["metadata"]))
+        stored = read_all(container.arrays["metadata"]).item()
+        text = stored.decode() if isinstance(stored, bytes) else stored
     if not isinstance(text, str) or FORMAT not in text or "fields" not in container.arrays:
         return None
     try:
@@ -39,7 +41,11 @@ def recognise(container: Container, request: Request) -> FileLayout | None:
     for name, values in tables.items():
         if values.shape != (len(block),):
             raise LayoutError(f"{name} has shape {values.shape}, expected ({len(block)},)")
-        getattr(block, name)[:] = values
+    block = dataclasses.replace(
+        block,
+        trajectory=tables.get("trajectory", block.trajectory).astype(np.int64),
+        time=tables.get("time", block.time).astype(np.float64),
+    )
     coordinates = {a: v for a, v in _group(container, "coordinates").items() if a in block.grid}
     labels = {name: values.astype(np.int64) for name, values in _group(container, "labels").items()}
     mask = read_all(container.arrays["mask"]).astype(np.bool_) if "mask" in container.arrays else None
