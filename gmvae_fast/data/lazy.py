@@ -276,10 +276,10 @@ def _read_variable(
         part = variable.read(array, samples, times, block.grid)[:, :, select]
         shape = (samples.stop - samples.start, times.stop - times.start, *out.shape[1:])
         target = rows[start:stop]
-        contiguous = bool((np.diff(target) == 1).all())  # then straight into place, without a copy by rows
-        out[slice(target[0], target[-1] + 1) if contiguous else target] = np.broadcast_to(part, shape).reshape(
-            -1, *out.shape[1:]
-        )
+        if bool((np.diff(target) == 1).all()):  # straight into place: splitting the first axis gives a view
+            out[target[0] : target[-1] + 1].reshape(shape)[:] = part
+        else:
+            out[target] = np.broadcast_to(part, shape).reshape(-1, *out.shape[1:])
 
 
 def _runs(local: IntArray, block: Block) -> list[tuple[int, int]]:
