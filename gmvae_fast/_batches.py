@@ -1,7 +1,8 @@
-"""One view of every kind of data a model accepts: arrays, tensors, torch Datasets and labelled snapshots."""
+"""One view of every kind of data a model accepts: arrays, tensors, torch Datasets, labelled snapshots, files."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,19 +12,24 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gmvae_fast.data.snapshots import Snapshots
+from gmvae_fast.data.source import SnapshotSource
+from gmvae_fast.data.streaming import read_ahead, shuffled_order, window_rows
 
 #: What torch indexes in place; other arrays (big-endian, unsigned, extended precision) are converted batch by batch.
 _TORCH_DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
+
+_PASS_BYTES = 2**26  # of snapshots in one step of a pass over the data
 
 
 class Batches:
     """Random access to snapshots by index, as float32 tensors [n, *shape] on the device asked for.
 
-    Nothing is copied but the batch asked for: a read-only memory map larger than memory is read batch by batch.
+    Nothing is copied but the batch asked for: a read-only memory map larger than memory is read batch by batch, files
+    batch by batch (or, where they are chunked, by windows of `gmvae_fast.data.streaming.WINDOW_BYTES`), ahead of use.
 
     Parameters
     ----------
-    data : ndarray, Tensor, Snapshots, or a torch Dataset with a length
+    data : ndarray, Tensor, Snapshots or another SnapshotSource, or a torch Dataset with a length
         A Dataset's items may be tuples, whose first entry is the snapshot.
     name : str
         How errors call the argument.
@@ -38,9 +44,17 @@ class Batches:
         self.name = name
         self.returns_tensor = isinstance(data, Tensor)
         self.home = data.device if isinstance(data, Tensor) else torch.device("cpu")
-        self._rows: Tensor | np.ndarray | Dataset[Any]
+        self._rows: Tensor | np.ndarray | Dataset[Any] | SnapshotSource
+        self._chunk_starts: Tensor | None = None
+        self.mask: Tensor | None = None
+        if isinstance(data, SnapshotSource) and data.mask is not None:
+            self.mask = torch.from_numpy(data.mask)
         if isinstance(data, Snapshots):
             self._rows = _from_array(data.fields, name)
+        elif isinstance(data, SnapshotSource):
+            self._rows = data
+            starts = data.chunk_starts
+            self._chunk_starts = None if starts is None else torch.from_numpy(starts)
         elif isinstance(data, Tensor):
             if data.is_complex():
                 raise TypeError(f"{name} must hold real numbers, got dtype {data.dtype}")
@@ -61,10 +75,18 @@ class Batches:
         self.length = len(self._rows)
         if self.length == 0:
             raise ValueError(f"{name} must hold at least one snapshot, got none")
-        self.shape = tuple(self.batch(torch.zeros(1, dtype=torch.long)).shape[1:])
+        if isinstance(self._rows, SnapshotSource):
+            self.shape = tuple(self._rows.shape)
+        else:
+            self.shape = tuple(self.batch(torch.zeros(1, dtype=torch.long)).shape[1:])
 
     def __len__(self) -> int:
         return int(self.length)
+
+    @property
+    def pass_size(self) -> int:
+        """Snapshots in one step of a pass over the data: 256, fewer where they are large."""
+        return max(1, min(256, _PASS_BYTES // (4 * max(1, math.prod(self.shape)))))
 
     def batch(self, indices: Tensor, device: torch.device | None = None) -> Tensor:
         """Snapshots at ``indices`` [n]."""
@@ -74,11 +96,14 @@ class Batches:
             # Values beyond float32 become inf, which check_finite reports.
             with np.errstate(over="ignore"):
                 rows = torch.from_numpy(self._rows[indices.numpy()].astype(np.float32, order="C", copy=False))
+        elif isinstance(self._rows, SnapshotSource):
+            rows = torch.from_numpy(self._rows.read(indices.numpy()))
         else:
             rows = torch.stack([self._item(int(i)) for i in indices])
         return rows.to(device or rows.device, torch.float32)
 
     def _item(self, index: int) -> Tensor:
+        assert not isinstance(self._rows, SnapshotSource)
         item = self._rows[index]
         value = torch.as_tensor(item[0] if isinstance(item, tuple | list) else item)
         if value.is_complex():
@@ -87,13 +112,39 @@ class Batches:
 
     def ordered(self, batch_size: int, device: torch.device | None = None) -> Iterator[Tensor]:
         """All snapshots in order."""
+        if isinstance(self._rows, SnapshotSource):
+            yield from self._streamed(torch.arange(len(self)), batch_size, device)
+            return
         for start in range(0, len(self), batch_size):
             yield self.batch(torch.arange(start, min(start + batch_size, len(self))), device)
 
-    def check_finite(self, batch_size: int = 256) -> None:
-        """Raise ValueError naming the first snapshot that holds NaN or inf."""
+    def shuffled(
+        self, batch_size: int, generator: torch.Generator, device: torch.device | None = None
+    ) -> Iterator[Tensor]:
+        """All snapshots in an order drawn from ``generator``, see `gmvae_fast.data.streaming.shuffled_order`."""
+        window = self._window(batch_size)
+        order = shuffled_order(len(self), generator, self._chunk_starts, window)
+        if isinstance(self._rows, SnapshotSource):
+            yield from self._streamed(order, batch_size, device)
+            return
+        for indices in order.split(batch_size):
+            yield self.batch(indices, device)
+
+    def _window(self, batch_size: int) -> int:
+        """Snapshots that are read together: a batch, more where reading one means to decode a whole chunk."""
+        return batch_size if self._chunk_starts is None else window_rows(4 * math.prod(self.shape), batch_size)
+
+    def _streamed(self, order: Tensor, batch_size: int, device: torch.device | None) -> Iterator[Tensor]:
+        for rows in read_ahead(self.batch, order.split(self._window(batch_size))):
+            for part in rows.split(batch_size):
+                yield part if device is None else part.to(device, torch.float32)
+
+    def check_finite(self) -> None:
+        """Raise ValueError naming the first snapshot that holds NaN or inf where the mask is true."""
         start = 0
-        for rows in self.ordered(batch_size):
+        for rows in self.ordered(self.pass_size):
+            if self.mask is not None:
+                rows = rows[..., self.mask.to(rows.device)]
             finite = torch.isfinite(rows.flatten(1)).all(1)
             if not bool(finite.all()):
                 raise ValueError(

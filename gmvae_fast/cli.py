@@ -211,6 +211,63 @@ def validate(
         raise SystemExit(1)
 
 
+FieldsOption = Annotated[str | None, typer.Option(help="Fields or channels, like u,v; default: all varying ones.")]
+FormatOption = Annotated[str, typer.Option("--format", help="auto, or a layout of open_snapshots.")]
+DimsOption = Annotated[str | None, typer.Option(help="Axes of the arrays, like 'b t x y c'.")]
+QuantitiesOption = Annotated[Path | None, typer.Option(help="CSV table of quantities beside the data.")]
+NanOption = Annotated[str, typer.Option(help="keep, or mask: cells that are NaN in the first snapshot.")]
+PathsArgument = Annotated[list[str], typer.Argument(help="Files, folders, Zarr stores, patterns.")]
+
+
+@app.command()
+def inspect(
+    paths: PathsArgument,
+    fields: FieldsOption = None,
+    layout: FormatOption = "auto",
+    dims: DimsOption = None,
+    quantities: QuantitiesOption = None,
+    nan: NanOption = "keep",
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Show how snapshot files are read: layout, axes, fields, trajectories; exit code 1 where they are not."""
+    from gmvae_fast.data.inspection import as_text, inspect_snapshots
+
+    description = inspect_snapshots(
+        paths, fields=_split(fields), format=layout, dims=dims, quantities=quantities, nan=nan
+    )
+    print(json.dumps(description, indent=1) if as_json else as_text(description))
+    if not description["recognised"]:
+        raise SystemExit(1)
+
+
+@app.command()
+def convert(
+    paths: PathsArgument,
+    out: Annotated[Path, typer.Option(help="File to write: .h5 or .zarr.")],
+    fields: FieldsOption = None,
+    layout: FormatOption = "auto",
+    dims: DimsOption = None,
+    quantities: QuantitiesOption = None,
+    nan: NanOption = "keep",
+    dtype: Annotated[str, typer.Option(help="float32, or float16 for half the size.")] = "float32",
+    compression: Annotated[str, typer.Option(help="none (fastest), or gzip (.h5) or zstd (.zarr).")] = "none",
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Copy snapshots into one file laid out for training: a chunk a snapshot, channels first."""
+    from gmvae_fast._progress import run_progress
+    from gmvae_fast.data import convert_snapshots, open_snapshots
+
+    source = open_snapshots(paths, _split(fields), layout, dims, quantities=quantities, nan=nan)
+    with run_progress(f"writing {out}", enabled=not quiet) as show:
+        convert_snapshots(source, out, dtype=dtype, compression=compression, overwrite=overwrite, progress=show)
+    print(f"{out}: {source!r}")
+
+
+def _split(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
 def _integers(text: str | None, name: str) -> tuple[int, ...] | None:
     if text is None:
         return None

@@ -74,12 +74,14 @@ class GMVAE(nn.Module):
     -----
     Snapshots are normalised inside the model: the training mean (per value) is subtracted and the result divided by
     the training standard deviation (per channel; per feature for vectors), both stored with the model. Outputs are
-    in the units of the data.
+    in the units of the data. Where the training data have a mask it is stored too: cells outside it are 0 for the
+    networks, 0 in outputs, and no part of any loss.
     """
 
     offset: Tensor
     scale: Tensor
     log_noise: Tensor
+    mask: Tensor | None
 
     def __init__(
         self,
@@ -119,24 +121,33 @@ class GMVAE(nn.Module):
         self.register_buffer("offset", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape[:1] + (1,) * (len(shape) - 1)))
         self.register_buffer("log_noise", torch.zeros(()))  # log tau^2
+        self.register_buffer("mask", None)  # bool [*grid], taken from masked data
 
     # -- pieces ----------------------------------------------------------------------------------------------
 
     def set_normalisation(self, data: Any) -> None:
-        """Take mean and standard deviation from ``data`` in two streaming passes, accumulated in float64."""
+        """Take mean, standard deviation and mask from ``data`` in one streaming pass.
+
+        Moments of batches are merged in float64 (Chan, Golub & LeVeque 1983); cells outside the mask do not count.
+        """
         source = self._source(data)
-        total = torch.zeros(self.input_shape, dtype=torch.float64, device=self.device)
-        for x in source.ordered(256, self.device):
-            total += x.double().sum(0)
-        if not bool(torch.isfinite(total).all()):
+        self.mask = None if source.mask is None else source.mask.to(self.device)
+        mean = torch.zeros(self.input_shape, dtype=torch.float64, device=self.device)
+        squares = torch.zeros_like(mean)
+        count = 0
+        for rows in source.ordered(source.pass_size, self.device):
+            x = self._masked(rows).double()
+            n = len(x)
+            own = x.mean(0)
+            shift = own - mean
+            squares += (x - own).square().sum(0) + shift.square() * (count * n / (count + n))
+            count += n
+            mean += shift * (n / count)
+        if not bool(torch.isfinite(mean).all()):
             source.check_finite()  # says where
-        mean = total / len(source)
-        axes = tuple(range(2, len(self.input_shape) + 1))
-        squares = torch.zeros(self.input_shape[0], dtype=torch.float64, device=self.device)
-        for x in source.ordered(256, self.device):
-            deviation = (x.double() - mean).square()
-            squares += deviation.mean(axes).sum(0) if axes else deviation.sum(0)
-        std = (squares / len(source)).sqrt()
+        axes = tuple(range(1, len(self.input_shape)))
+        std = squares.sum(axes) if axes else squares
+        std = (std / (count * self.n_values / self.input_shape[0]) if axes else std / count).sqrt()
         # A channel that does not vary beyond rounding keeps its units.
         magnitude = mean.abs().flatten(1).amax(1) if axes else mean.abs()
         std = torch.where(std > 1e-6 * magnitude, std, torch.ones_like(std))
@@ -144,13 +155,23 @@ class GMVAE(nn.Module):
             self.offset.copy_(mean)
             self.scale.copy_(std.reshape(self.scale.shape))
 
+    @property
+    def n_values(self) -> int:
+        """Values of one snapshot that count: channels times cells inside the mask."""
+        cells = math.prod(self.input_shape[1:]) if self.mask is None else int(self.mask.sum())
+        return self.input_shape[0] * cells
+
+    def _masked(self, x: Tensor) -> Tensor:
+        """Zero outside the mask, whatever stood there."""
+        return x if self.mask is None else torch.where(self.mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
+
     def normalise(self, x: Tensor) -> Tensor:
-        """Data units -> network units."""
-        return (x - self.offset) / self.scale
+        """Data units -> network units; 0 outside the mask."""
+        return self._masked((x - self.offset) / self.scale)
 
     def denormalise(self, x: Tensor) -> Tensor:
-        """Network units -> data units."""
-        return x * self.scale + self.offset
+        """Network units -> data units; 0 outside the mask."""
+        return self._masked(x * self.scale + self.offset)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log variance [N, D] of normalised snapshots [N, *input_shape]."""
@@ -160,10 +181,10 @@ class GMVAE(nn.Module):
         return mean, log_var.clamp(*_LOG_VAR_RANGE)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Normalised snapshots [N, *input_shape] of latents [N, D]."""
+        """Normalised snapshots [N, *input_shape] of latents [N, D]; 0 outside the mask, as in `normalise`."""
         out: Tensor = self.decoder(z)
         _check_output("decoder", out, (z.shape[0], *self.input_shape))
-        return out
+        return self._masked(out)
 
     def loss_terms(
         self, x: Tensor, generator: torch.Generator | None, *, assignment: str = "exact", standard_prior: bool = False
@@ -176,7 +197,7 @@ class GMVAE(nn.Module):
         noise = torch.empty_like(mean).normal_(generator=generator)
         z = mean + torch.exp(0.5 * log_var) * noise
         squares = (self.decode(z) - x).square().sum(tuple(range(1, x.ndim)))
-        reconstruction = 0.5 * (squares * torch.exp(-self.log_noise) + math.prod(self.input_shape) * self.log_noise)
+        reconstruction = 0.5 * (squares * torch.exp(-self.log_noise) + self.n_values * self.log_noise)
         if standard_prior:
             kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(1)
         else:
@@ -193,8 +214,8 @@ class GMVAE(nn.Module):
     def embed(self, data: Any, *, batch_size: int = 256) -> Embedding:
         """Posterior means and log variances of snapshots in data units: [N, *input_shape] -> [N, D] each.
 
-        Here and below ``data`` is an array, a tensor, Snapshots or a torch Dataset; a tensor in gives tensors out, on
-        its device, everything else arrays.
+        Here and below ``data`` is an array, a tensor, a SnapshotSource or a torch Dataset; a tensor in gives tensors
+        out, on its device, everything else arrays.
         """
         source = self._source(data)
         mean, log_var = self.embed_tensors(source, batch_size)
@@ -237,7 +258,7 @@ class GMVAE(nn.Module):
         def bound(x: Tensor) -> Tensor:
             x = self.normalise(x)
             draws = [self.loss_terms(x, generator) for _ in range(n_samples)]
-            constant = 0.5 * math.prod(self.input_shape) * math.log(2 * math.pi)
+            constant = 0.5 * self.n_values * math.log(2 * math.pi)
             return -torch.stack([t.reconstruction + t.kl for t in draws]).mean(0) - constant
 
         return self._like(source, torch.cat(self._map(source, batch_size, bound)))
@@ -331,6 +352,10 @@ def model_from_config(config: Any, network: tuple[nn.Module, nn.Module] | None, 
 
 def load_state(model: GMVAE, tensors: Mapping[str, Tensor], where: str) -> None:
     """Fill ``model``; missing, superfluous and misshapen tensors are reported by name."""
+    mask = tensors.get("mask")
+    if mask is not None and (mask.shape != model.input_shape[1:] or mask.dtype != torch.bool):
+        raise ModelFileError(f"{where}: the mask must be bool {model.input_shape[1:]}, got {tuple(mask.shape)}")
+    model.mask = None if mask is None else mask.to(model.device)
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as err:

@@ -59,8 +59,12 @@ def fit(
     Parameters
     ----------
     model : GMVAE
-    data : ndarray, Tensor, Snapshots or torch Dataset
-        Snapshots [N, *input_shape] in their own units; normalisation is taken from them.
+    data : ndarray, Tensor, torch Dataset, Snapshots, or another SnapshotSource such as `open_snapshots` gives
+        Snapshots [N, *input_shape] in their own units; normalisation is taken from them, and where they have a mask,
+        the cells outside it are left out of the loss. Files are read ahead in a background thread within a bounded
+        memory, whatever their size. Each epoch sees all snapshots in a new order drawn from ``config.seed``: a uniform
+        permutation, but for files of chunks that hold several snapshots, where chunks come in random order and
+        snapshots are shuffled within windows of 64 MiB only, so batches are less mixed than a permutation's.
     config : TrainConfig, optional
     held_out : like ``data``, optional
         Evaluated every ``config.validate_every`` epochs, never trained on.
@@ -198,12 +202,11 @@ class _Run:
         per_epoch = -(-n // config.batch_size)
         total = torch.zeros(2, dtype=torch.float64, device=model.device)
         beta = self._beta()
-        order = torch.randperm(n, generator=self.order)
-        for b, indices in enumerate(order.split(config.batch_size)):
+        for b, rows in enumerate(self.source.shuffled(config.batch_size, self.order, model.device)):
             step = (self.epoch - 1) * per_epoch + b
             for group in self.optimizer.param_groups:
                 group["lr"] = self._learning_rate(step, config.epochs * per_epoch)
-            x = model.normalise(self.source.batch(indices, model.device))
+            x = model.normalise(rows)
             terms = model.loss_terms(x, self.noise, assignment=config.assignment, standard_prior=standard_prior)
             loss = (terms.reconstruction + beta * terms.kl).mean()
             self.optimizer.zero_grad(set_to_none=True)
@@ -224,12 +227,12 @@ class _Run:
         total = torch.zeros((), dtype=torch.float64, device=model.device)
         model.eval()
         with torch.no_grad():
-            for x in self.source.ordered(256, model.device):
+            for x in self.source.ordered(self.source.pass_size, model.device):
                 x = model.normalise(x)
                 mean, log_var = model.encode(x)
                 z = mean + torch.exp(0.5 * log_var) * torch.empty_like(mean).normal_(generator=self.noise)
                 total += (model.decode(z) - x).square().double().sum()
-            variance = total / (len(self.source) * math.prod(model.input_shape))
+            variance = total / (len(self.source) * model.n_values)
             model.log_noise.copy_(variance.clamp_min(_SMALLEST_NOISE).log())
 
     # -- mixture ---------------------------------------------------------------------------------------------
@@ -269,7 +272,7 @@ class _Run:
 
     def _latents(self) -> tuple[Tensor, Tensor, float]:
         """Posterior means and log variances of the training data, and the mean variance of the means (1 if none)."""
-        mean, log_var = self.model.embed_tensors(self.source)
+        mean, log_var = self.model.embed_tensors(self.source, self.source.pass_size)
         spread = float(mean.double().var(0, unbiased=False).mean())
         if not math.isfinite(spread):
             self._diverged("the latents became NaN or infinite")
@@ -327,7 +330,7 @@ class _Run:
         model.eval()
         total = 0.0
         with torch.no_grad():
-            for x in self.held_out.ordered(256, model.device):
+            for x in self.held_out.ordered(self.held_out.pass_size, model.device):
                 terms = model.loss_terms(
                     model.normalise(x), noise, assignment=self.config.assignment, standard_prior=standard_prior
                 )
@@ -417,6 +420,9 @@ class _Run:
         if header.get("n_snapshots") != len(self.source):
             detail = f"{header.get('n_snapshots')} snapshots there, {len(self.source)} here"
             raise ValueError(f"checkpoint {where} belongs to other data ({detail}); {advice}")
+        masks = [m.cpu() for m in (self.model.mask, model.get("mask")) if m is not None]
+        if len(masks) == 1 or (masks and not torch.equal(*masks)):
+            raise ValueError(f"checkpoint {where} belongs to other data (their mask differs); {advice}")
         # The normalisation of the data given now stands in the model; rounding varies with the number of threads.
         tolerance = 1e-4 * float(self.model.scale.max())
         for name, buffer in (("mean", "offset"), ("standard deviation", "scale")):
@@ -452,7 +458,7 @@ def fluctuation_error(model: GMVAE, data: Any) -> float:
     model.eval()
     try:
         with torch.no_grad():
-            for x in source.ordered(256, model.device):
+            for x in source.ordered(source.pass_size, model.device):
                 x = model.normalise(x)
                 decoded = model.decode(model.encode(x)[0])
                 error += float((decoded - x).double().square().sum())

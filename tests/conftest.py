@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-# Helper modules beside the tests (tests/ops/mixtures.py) are imported by name.
-sys.path.append(str(Path(__file__).parent / "ops"))
+# Helper modules beside the tests (tests/ops/mixtures.py, tests/data/layout_files.py) are imported by name.
+sys.path += [str(Path(__file__).parent / name) for name in ("ops", "data")]
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ NAMES = [
     "fit",
     "load",
     "native_status",
+    "open_snapshots",
     "ops",
     "smoothness",
     "spectral",

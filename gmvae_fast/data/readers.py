@@ -1,4 +1,4 @@
-"""Snapshot files, by name: a new format is one new reader and one line in ``READERS``."""
+"""Arrays and snapshot files (.npy, .npz) in memory; `open_snapshots` opens these and all other formats."""
 
 from __future__ import annotations
 
@@ -15,28 +15,11 @@ import numpy.typing as npt
 
 from gmvae_fast._io import write_npz
 
+from .layouts.snapshot_file import FORMAT, FORMAT_VERSION
 from .snapshots import SnapshotFileError, Snapshots
 
-FORMAT = "gmvae_fast.snapshots"
-FORMAT_VERSION = 1
 _METADATA = "metadata"
 _PARTS = ("fields", "trajectory", "time")
-
-
-def open_snapshots(path: str | os.PathLike[str]) -> Snapshots:
-    """Read snapshots from a file whose format is told by its suffix.
-
-    ``.npz`` as written by :meth:`Snapshots.save`, or ``.npy`` / ``.npz`` with a single array [N, C, *grid]
-    ([N, H, W] is taken as one channel, [N, L] as one channel in one dimension).
-
-    Raises
-    ------
-    FileNotFoundError, SnapshotFileError
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in READERS:
-        raise SnapshotFileError(f"{path}: no reader for {suffix!r}; readable are {', '.join(sorted(READERS))}")
-    return READERS[suffix](path)
 
 
 def write_snapshots(snapshots: Snapshots, path: str | os.PathLike[str]) -> None:

@@ -117,6 +117,20 @@ class Snapshots:
         """Shape of the grid, (H, W) in two dimensions."""
         return self.fields.shape[2:]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one snapshot, (C, *grid)."""
+        return self.fields.shape[1:]
+
+    @property
+    def chunk_starts(self) -> None:
+        """None: in memory any order of reading costs the same."""
+        return None
+
+    def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Snapshots at ``indices`` [n] as a new array [n, C, *grid]."""
+        return self.fields[np.asarray(indices, dtype=np.int64)]
+
     def subset(self, indices: int | slice | npt.ArrayLike) -> Snapshots:
         """The snapshots at ``indices`` (an integer, a slice, integers, or a boolean mask [N]) as new Snapshots."""
         index = _as_index(indices, len(self))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .snapshots import IntArray, Snapshots
+from .snapshots import IntArray
+from .source import SnapshotSource
 
 
 def split_by_trajectory(
-    snapshots: Snapshots | npt.ArrayLike,
+    snapshots: SnapshotSource | npt.ArrayLike,
     test_fraction: float = 0.2,
     seed: int = 0,
     stratify: str | npt.ArrayLike | None = None,
@@ -20,7 +21,7 @@ def split_by_trajectory(
 
     Parameters
     ----------
-    snapshots : Snapshots or [N] trajectory numbers
+    snapshots : Snapshots, LazySnapshots (a SnapshotSource) or [N] trajectory numbers
     test_fraction : float in (0, 1)
         Share of the trajectories (of each group) to test on; at least one in each part.
     seed : int
@@ -39,7 +40,7 @@ def split_by_trajectory(
     """
     if not 0.0 < test_fraction < 1.0:
         raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction}")
-    ids = np.asarray(snapshots.trajectory if isinstance(snapshots, Snapshots) else snapshots)
+    ids = np.asarray(snapshots.trajectory if isinstance(snapshots, SnapshotSource) else snapshots)
     if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
         raise ValueError(f"trajectory numbers must be integers [N], got {ids.dtype} {ids.shape}")
     trajectories, inverse = np.unique(ids, return_inverse=True)
@@ -58,13 +59,13 @@ def split_by_trajectory(
 
 
 def _trajectory_groups(
-    snapshots: Snapshots | npt.ArrayLike, stratify: str | npt.ArrayLike | None, inverse: IntArray, n: int
+    snapshots: SnapshotSource | npt.ArrayLike, stratify: str | npt.ArrayLike | None, inverse: IntArray, n: int
 ) -> npt.NDArray[np.generic]:
     """Group of each trajectory [n]."""
     if stratify is None:
         return np.zeros(n, dtype=np.int64)
     if isinstance(stratify, str):
-        if not isinstance(snapshots, Snapshots):
+        if not isinstance(snapshots, SnapshotSource):
             raise ValueError("stratify can be the name of a label only where Snapshots are given")
         if stratify not in snapshots.labels:
             raise ValueError(f"stratify must be one of {sorted(snapshots.labels)}, got {stratify!r}")

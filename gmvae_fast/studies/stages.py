@@ -12,7 +12,7 @@ import numpy as np
 
 from gmvae_fast import spectral
 from gmvae_fast._io import to_jsonable
-from gmvae_fast.data import Snapshots, split_by_trajectory
+from gmvae_fast.data import SnapshotSource, split_by_trajectory
 from gmvae_fast.metrics import cluster_agreement
 from gmvae_fast.model import GMVAE, load
 from gmvae_fast.studies import provenance
@@ -41,7 +41,7 @@ class ModelConfig:
 
 def train_seed(
     folder: StudyFolder,
-    snapshots: Snapshots,
+    snapshots: SnapshotSource,
     model_config: ModelConfig,
     train_config: TrainConfig,
     *,
@@ -56,7 +56,7 @@ def train_seed(
     seed = train_config.seed
     name = folder.seed(seed).name
     train, test = split_by_trajectory(snapshots, test_fraction, seed, stratify)
-    model = GMVAE(snapshots.fields.shape[1:], seed=seed, **dataclasses.asdict(model_config))
+    model = GMVAE(snapshots.shape, seed=seed, **dataclasses.asdict(model_config))
     folder.write_npz(f"{name}/split.npz", {"train": train, "test": test})
     history = fit(
         model,
@@ -81,7 +81,7 @@ def train_seed(
 
 def _describe(
     folder: StudyFolder,
-    snapshots: Snapshots,
+    snapshots: SnapshotSource,
     train: np.ndarray[Any, Any],
     test: np.ndarray[Any, Any],
     seed: int,
@@ -106,7 +106,7 @@ def _describe(
             "n_snapshots": len(snapshots),
             "n_train": len(train),
             "n_test": len(test),
-            "shape": list(snapshots.fields.shape[1:]),
+            "shape": list(snapshots.shape),
             "field_names": list(snapshots.field_names),
             "attributes": {
                 k: v
@@ -121,7 +121,7 @@ def _describe(
     folder.write_npz("coordinates.npz", grid)
 
 
-def embed_seed(folder: StudyFolder, snapshots: Snapshots, seed: int) -> None:
+def embed_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int) -> None:
     """Write posteriors, mixture, held-out reconstructions and one generated snapshot per component."""
     name = folder.seed(seed).name
     model = load(folder.seed(seed) / "model.safetensors")
@@ -151,8 +151,8 @@ def embed_seed(folder: StudyFolder, snapshots: Snapshots, seed: int) -> None:
         f"{name}/reconstructions.npz",
         {
             "index": shown,
-            "original": snapshots.fields[shown],
-            "reconstruction": model.reconstruct(snapshots.fields[shown]),
+            "original": snapshots.read(shown),
+            "reconstruction": model.reconstruct(snapshots.read(shown)),
             "title": np.array([_caption(snapshots, i) for i in shown]),
         },
     )
@@ -161,13 +161,13 @@ def embed_seed(folder: StudyFolder, snapshots: Snapshots, seed: int) -> None:
     folder.write_npz(f"{name}/samples.npz", {"component": components, "fields": fields})
 
 
-def _main_quantity(snapshots: Snapshots) -> str | None:
+def _main_quantity(snapshots: SnapshotSource) -> str | None:
     """The quantity by which snapshots are ordered and named: a Reynolds number where there is one."""
     names = list(snapshots.quantities)
     return next((n for n in ("Re", "E", "alpha") if n in names), names[0] if names else None)
 
 
-def _spread_over_quantity(snapshots: Snapshots, test: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _spread_over_quantity(snapshots: SnapshotSource, test: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A few held-out snapshots, evenly spaced in the main quantity."""
     main = _main_quantity(snapshots)
     order = test if main is None else test[np.argsort(snapshots.quantities[main][test], kind="stable")]
@@ -175,13 +175,13 @@ def _spread_over_quantity(snapshots: Snapshots, test: np.ndarray[Any, Any]) -> n
     return np.asarray(order[places])
 
 
-def _caption(snapshots: Snapshots, index: int) -> str:
+def _caption(snapshots: SnapshotSource, index: int) -> str:
     main = _main_quantity(snapshots)
     value = "" if main is None else f", {main} = {snapshots.quantities[main][index]:.4g}"
     return f"run {snapshots.trajectory[index]}, t = {snapshots.time[index]:.4g}{value}"
 
 
-def score_seed(folder: StudyFolder, snapshots: Snapshots, seed: int, *, n_neighbors: int = 10) -> None:
+def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_neighbors: int = 10) -> None:
     """Write smoothness of every quantity on the latent graph, reconstruction errors and cluster agreement."""
     name = folder.seed(seed).name
     latents = folder.read_npz(f"{name}/embedding.npz")
@@ -217,7 +217,7 @@ def score_seed(folder: StudyFolder, snapshots: Snapshots, seed: int, *, n_neighb
     folder.write_json(f"{name}/metrics.json", _metrics(folder, snapshots, seed, latents))
 
 
-def usable_signals(snapshots: Snapshots) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+def usable_signals(snapshots: SnapshotSource) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
     """Quantities that can be scored, and why the others cannot."""
     signals, skipped = {}, {}
     for name, values in snapshots.quantities.items():
@@ -230,7 +230,7 @@ def usable_signals(snapshots: Snapshots) -> tuple[dict[str, np.ndarray[Any, Any]
     return signals, skipped
 
 
-def _metrics(folder: StudyFolder, snapshots: Snapshots, seed: int, latents: dict[str, Any]) -> dict[str, Any]:
+def _metrics(folder: StudyFolder, snapshots: SnapshotSource, seed: int, latents: dict[str, Any]) -> dict[str, Any]:
     model = load(folder.seed(seed) / "model.safetensors")
     test = latents["is_test"]
     held_out = snapshots.subset(test)
@@ -259,13 +259,18 @@ def _metrics(folder: StudyFolder, snapshots: Snapshots, seed: int, latents: dict
     return metrics
 
 
-def _error_by_field(model: GMVAE, snapshots: Snapshots) -> dict[str, float]:
+def _error_by_field(model: GMVAE, snapshots: SnapshotSource) -> dict[str, float]:
     """Relative L2 error of each field's fluctuation about the training mean, in its own units."""
     offset = model.offset.numpy()
-    error = ((model.reconstruct(snapshots) - snapshots.fields).astype(np.float64)) ** 2
-    total = (snapshots.fields - offset).astype(np.float64) ** 2
-    axes = (0, *range(2, total.ndim))
-    relative = np.sqrt(error.sum(axes) / np.maximum(total.sum(axes), 1e-300))
+    valid = True if snapshots.mask is None else snapshots.mask
+    error = total = np.zeros(snapshots.shape[0])
+    axes = (0, *range(2, len(snapshots.shape) + 1))
+    for start in range(0, len(snapshots), 64):
+        fields = snapshots.read(np.arange(start, min(start + 64, len(snapshots))))
+        difference = np.where(valid, model.reconstruct(fields) - fields, 0).astype(np.float64)
+        error = error + (difference**2).sum(axes)
+        total = total + (np.where(valid, fields - offset, 0).astype(np.float64) ** 2).sum(axes)
+    relative = np.sqrt(error / np.maximum(total, 1e-300))
     return dict(zip(snapshots.field_names, relative.tolist(), strict=True))
 
 

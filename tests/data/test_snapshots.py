@@ -195,7 +195,8 @@ def test_pickled_objects_are_refused(tmp_path):
 def test_missing_files_and_unknown_suffixes(tmp_path):
     with pytest.raises(FileNotFoundError):
         open_snapshots(tmp_path / "none.npz")
-    with pytest.raises(SnapshotFileError, match=r"\.npz"):
+    (tmp_path / "data.xyz").write_bytes(b"nothing known")
+    with pytest.raises(SnapshotFileError, match=r"no reader for '.xyz'.*\.npz"):
         open_snapshots(tmp_path / "data.xyz")
 
 

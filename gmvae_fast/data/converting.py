@@ -1,0 +1,167 @@
+"""Copying snapshots of any source into one file laid out for training."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gmvae_fast._io import PARTIAL_SUFFIX, to_jsonable
+
+from .formats import require
+from .layouts.snapshot_file import FORMAT, FORMAT_VERSION
+from .source import SnapshotSource
+from .streaming import read_ahead
+
+DTYPES = ("float32", "float16")
+#: Snapshots of one chunk of a compressed or Zarr file take about this much; reading one means to decode the chunk.
+CHUNK_BYTES = 2**20
+_PIECE_BYTES = 2**26
+
+Write = Callable[[int, npt.NDArray[Any]], None]
+
+
+def convert_snapshots(
+    source: SnapshotSource,
+    out: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    compression: str = "none",
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a source as [N, C, *grid] with all its tables, in bounded memory; `open_snapshots` reads it back.
+
+    Uncompressed HDF5 is stored in one piece, which is the fastest to read at random; compressed HDF5 and Zarr in
+    chunks of about 1 MiB of whole snapshots.
+
+    Parameters
+    ----------
+    source : SnapshotSource
+    out : path
+        .h5 or .hdf5, or .zarr; it appears under this name once it is whole.
+    dtype : {"float32", "float16"}
+    compression : {"none", "gzip", "zstd"}
+        gzip for HDF5, zstd for Zarr.
+    overwrite : bool
+    progress : callable, optional
+        Called with snapshots done and their number.
+
+    Raises
+    ------
+    ValueError
+        For options that do not exist, and values beyond float16.
+    FileExistsError
+    SnapshotFileError
+        Where the source cannot be read.
+    """
+    target = Path(out)
+    writers = {".h5": _hdf5, ".hdf5": _hdf5, ".zarr": _zarr}
+    if target.suffix.lower() not in writers:
+        raise ValueError(f"out must end in {', '.join(writers)}, got {target.name!r}")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    codec = "zstd" if target.suffix.lower() == ".zarr" else "gzip"
+    if compression not in ("none", codec):
+        raise ValueError(f"compression must be none or {codec} for {target.suffix}, got {compression!r}")
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target}: exists already; overwrite replaces it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    try:
+        writers[target.suffix.lower()](partial, source, dtype, compression != "none", progress)
+        if target.is_dir():
+            shutil.rmtree(target)  # a folder cannot be replaced in one step
+        os.replace(partial, target)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def _hdf5(
+    path: Path, source: SnapshotSource, dtype: str, compress: bool, progress: Callable[[int, int], None] | None
+) -> None:
+    h5py = require("h5py", f"{path} (HDF5)")
+    shape = (len(source), *source.shape)
+    with h5py.File(path, "w") as file:
+        layout = {"chunks": (_chunk(source), *source.shape), "compression": "gzip", "shuffle": True} if compress else {}
+        fields = file.create_dataset("fields", shape, dtype, **layout)
+        for name, values in _tables(source).items():
+            file[name] = values
+        # Not an attribute, which may have no more than 64 kB.
+        file["metadata"] = np.bytes_(_metadata(source).encode())
+        _copy(source, fields, dtype, progress)
+
+
+def _zarr(
+    path: Path, source: SnapshotSource, dtype: str, compress: bool, progress: Callable[[int, int], None] | None
+) -> None:
+    zarr = require("zarr", f"{path} (Zarr)")
+    root = zarr.open_group(path, mode="w", zarr_format=3)
+    root.attrs["metadata"] = _metadata(source)
+    shape = (len(source), *source.shape)
+    fields = root.create_array(
+        "fields",
+        shape=shape,
+        chunks=(_chunk(source), *source.shape),
+        dtype=dtype,
+        compressors=zarr.codecs.ZstdCodec(level=3) if compress else None,
+    )
+    for name, values in _tables(source).items():
+        root.create_array(name, data=values)
+    _copy(source, fields, dtype, progress, _chunk(source))
+
+
+def _chunk(source: SnapshotSource) -> int:
+    return max(1, min(len(source), CHUNK_BYTES // (4 * int(np.prod(source.shape)))))
+
+
+def _copy(
+    source: SnapshotSource, fields: Any, dtype: str, progress: Callable[[int, int], None] | None, chunk: int = 1
+) -> None:
+    """All snapshots in order, in pieces of whole chunks, read ahead of writing."""
+    n = len(source)
+    rows = max(1, _PIECE_BYTES // (4 * int(np.prod(source.shape)) * chunk)) * chunk
+    starts = range(0, n, rows)
+    pieces = read_ahead(lambda start: source.read(np.arange(start, min(start + rows, n))), starts, depth=1)
+    for start, piece in zip(starts, pieces, strict=True):
+        with np.errstate(over="ignore"):
+            stored = piece.astype(dtype, copy=False)
+        lost = np.isinf(stored) & np.isfinite(piece)
+        if lost.any():
+            channel = int(np.argwhere(lost)[0, 1])
+            raise ValueError(f"field {source.field_names[channel]!r} has values beyond {dtype}; use float32")
+        fields[start : start + len(piece)] = stored
+        if progress is not None:
+            progress(start + len(piece), n)
+
+
+def _tables(source: SnapshotSource) -> dict[str, npt.NDArray[Any]]:
+    tables: dict[str, npt.NDArray[Any]] = {"trajectory": source.trajectory, "time": source.time}
+    if source.mask is not None:
+        tables["mask"] = source.mask
+    for kind in ("quantities", "labels", "coordinates"):
+        tables |= {f"{kind}/{name}": values for name, values in getattr(source, kind).items()}
+    return tables
+
+
+def _metadata(source: SnapshotSource) -> str:
+    return json.dumps(
+        to_jsonable(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "field_names": source.field_names,
+                "attributes": dict(source.attributes),
+            }
+        )
+    )

@@ -1,0 +1,194 @@
+"""What a snapshot file holds and how it would be read, for people who do not trust a reader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gmvae_fast._io import to_jsonable
+
+from .formats import FORMATS, file_format
+from .layouts import Block
+from .lazy import LazySnapshots, file_errors
+from .opening import expand_paths, open_snapshots
+from .snapshots import SnapshotFileError
+
+_SAMPLE = 16  # snapshots that are read
+_SAMPLE_BYTES = 2**28
+
+
+def inspect_snapshots(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], **options: Any
+) -> dict[str, Any]:
+    """Describe files as `open_snapshots` with the same ``options`` reads them; a few snapshots are read.
+
+    Parameters
+    ----------
+    paths, **options
+        Of `open_snapshots`.
+
+    Returns
+    -------
+    dict of JSON values
+        ``recognised`` says whether the files can be opened; if not, ``error`` says why and what to pass, and
+        ``arrays`` lists the first file's contents.
+
+    Raises
+    ------
+    FileNotFoundError, SnapshotFileError
+        For files that cannot be read at all.
+    ValueError, TypeError
+        For options that do not exist.
+    """
+    found = expand_paths(paths)
+    description: dict[str, Any] = {
+        "files": [{"path": path, "format": file_format(path) or "unknown", "bytes": _size(path)} for path in found]
+    }
+    try:
+        data = open_snapshots(found, **{**options, "lazy": True})
+    except SnapshotFileError as error:
+        arrays = _arrays(found[0], description["files"][0]["format"])
+        result: dict[str, Any] = to_jsonable(
+            {**description, "recognised": False, "error": str(error), "arrays": arrays}
+        )
+        return result
+    assert isinstance(data, LazySnapshots)
+    described: dict[str, Any] = to_jsonable({**description, "recognised": True, **_describe(data)})
+    return described
+
+
+def _describe(data: LazySnapshots) -> dict[str, Any]:
+    n = len(data)
+    count = min(n, _SAMPLE, max(1, _SAMPLE_BYTES // (4 * int(np.prod(data.shape)))))
+    rows = np.unique(np.linspace(0, max(n - 1, 0), count).round().astype(int)) if n else np.zeros(0, int)
+    sample = data.read(rows)
+    _, lengths = np.unique(data.trajectory, return_counts=True)
+    return {
+        "layout": data.attributes.get("layout"),
+        "snapshots": n,
+        "shape": list(data.shape),
+        "axes": ["channel", *data.blocks[0].grid],
+        "variables": _variables(data, data.blocks[0]),
+        "field_names": list(data.field_names),
+        "trajectories": {"count": len(lengths), "shortest": lengths.min(initial=n), "longest": lengths.max(initial=0)},
+        "time": _range(data.time),
+        "quantities": {name: _range(values) for name, values in data.quantities.items()},
+        "labels": {name: np.unique(values).tolist()[:20] for name, values in data.labels.items()},
+        "coordinates": {name: _range(values) for name, values in data.coordinates.items()},
+        "masked_cells": 0 if data.mask is None else int((~data.mask).sum()),
+        "chunk": max(block.chunk for block in data.blocks),
+        "snapshot_bytes": 4 * int(np.prod(data.shape)),
+        "sample": {"snapshots": len(rows), "fields": _statistics(data, sample)},
+        "advice": _advice(data, sample),
+    }
+
+
+def _variables(data: LazySnapshots, block: Block) -> list[dict[str, Any]]:
+    """Arrays of the first block as they are stored."""
+    with data.first_file() as container:
+        return [
+            {
+                "name": v.key,
+                "axes": " ".join(v.axes),
+                "stored_shape": list(container.arrays[v.key].shape),
+                "dtype": str(container.arrays[v.key].dtype),
+                "channels": list(v.names),
+            }
+            for v in block.variables
+        ]
+
+
+def _statistics(data: LazySnapshots, sample: np.ndarray[Any, Any]) -> dict[str, Any]:
+    result = {}
+    for i, name in enumerate(data.field_names):
+        values = sample[:, i] if data.mask is None else sample[:, i][:, data.mask]
+        finite = values[np.isfinite(values)].astype(np.float64)
+        result[name] = {
+            "min": finite.min() if finite.size else None,
+            "mean": finite.mean() if finite.size else None,
+            "max": finite.max() if finite.size else None,
+            "not_finite": int(values.size - finite.size),
+        }
+    return result
+
+
+def _advice(data: LazySnapshots, sample: np.ndarray[Any, Any]) -> list[str]:
+    advice = []
+    values = sample if data.mask is None else sample[..., data.mask]
+    if not np.isfinite(values).all():
+        advice.append("values are NaN or infinite: nan='mask' masks cells that are NaN in the first snapshot")
+    chunk = max(block.chunk for block in data.blocks)
+    if chunk * 4 * np.prod(data.shape) > 2**28:
+        advice.append(f"one stored chunk holds {chunk} snapshots: `gmvae-fast convert` lays them out for training")
+    return advice
+
+
+def _range(values: np.ndarray[Any, Any]) -> dict[str, Any]:
+    finite = values[np.isfinite(values)]
+    known = {"min": finite.min(), "max": finite.max()} if finite.size else {"min": None, "max": None}
+    return {**known, "distinct": len(np.unique(finite)), "missing": int(values.size - finite.size)}
+
+
+def _size(path: str) -> int | None:
+    return os.path.getsize(path) if os.path.isfile(path) else None
+
+
+def _arrays(path: str, kind: str) -> list[dict[str, Any]]:
+    if kind not in FORMATS:
+        return []
+    with file_errors(path):
+        container = FORMATS[kind][0](path)
+        try:
+            return [
+                {"name": k, "shape": list(a.shape), "dtype": str(a.dtype), "axes": list(container.dims.get(k, ()))}
+                for k, a in container.arrays.items()
+            ]
+        finally:
+            container.close()
+
+
+def as_text(description: Mapping[str, Any]) -> str:
+    """The description of `inspect_snapshots` for reading."""
+    files = description["files"]
+    size = sum(f["bytes"] or 0 for f in files)
+    lines = [f"{files[0]['path']}{f' and {len(files) - 1} more' if len(files) > 1 else ''}"]
+    lines.append(f"  format        {files[0]['format']}, {size / 1e6:,.1f} MB")
+    if not description["recognised"]:
+        lines += ["  not recognised", f"  {description['error']}", "  arrays:"]
+        for a in description["arrays"]:
+            axes = f" ({', '.join(a['axes'])})" if a["axes"] else ""
+            lines.append(f"    {a['name']:30} {a['shape']} {a['dtype']}{axes}")
+        return "\n".join(lines)
+    d = description
+    lines.append(f"  layout        {d['layout']}")
+    for v in d["variables"]:
+        stored = f"{v['name']} {v['stored_shape']} {v['dtype']}"
+        lines.append(f"  stored        {stored}, axes {v['axes']} -> {', '.join(v['channels'])}")
+    lines.append(
+        f"  snapshots     {d['snapshots']} of {d['shape']} = ({', '.join(d['axes'])}), float32, row 0 lowest y"
+    )
+    lines.append(
+        f"  on disk       {d['chunk']} snapshot(s) a chunk; one is {d['snapshot_bytes'] / 1e6:.3g} MB in memory"
+    )
+    t = d["trajectories"]
+    lines.append(f"  trajectories  {t['count']}, of {t['shortest']} to {t['longest']} snapshots")
+    lines.append(f"  time          {_text(d['time'])}")
+    for kind in ("quantities", "coordinates"):
+        lines += [f"  {kind:13} {name}: {_text(r)}" for name, r in d[kind].items()]
+    lines += [f"  labels        {name}: {values}" for name, values in d["labels"].items()]
+    lines.append(f"  mask          {d['masked_cells']} cells left out")
+    for name, s in d["sample"]["fields"].items():
+        span = "nothing finite" if s["mean"] is None else f"{s['min']:.4g} .. {s['max']:.4g}, mean {s['mean']:.4g}"
+        lines.append(f"  field         {name}: {span}; {s['not_finite']} not finite in {d['sample']['snapshots']} read")
+    lines += [f"  note          {text}" for text in d["advice"]]
+    return "\n".join(lines)
+
+
+def _text(span: Mapping[str, Any]) -> str:
+    if span["min"] is None:
+        return "not known"
+    missing = f", missing for {span['missing']}" if span["missing"] else ""
+    return f"{span['min']:.6g} .. {span['max']:.6g}, {span['distinct']} distinct{missing}"

@@ -1,0 +1,233 @@
+"""What recognising a file gives: blocks of snapshots, each with the arrays and axes its fields are read from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gmvae_fast.data.formats import Container, StoredArray, chunks_of
+from gmvae_fast.data.snapshots import FloatArray, IntArray, SnapshotFileError
+
+SPACE = ("z", "y", "x")
+AXIS_LETTERS = ("b", "t", "c", *SPACE)
+SUFFIXES = ("x", "y", "z")
+
+
+class LayoutError(SnapshotFileError):
+    """A file whose parts do not fit together or are not what was asked for; the reader adds the file's name."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller wants: names of fields or channels, and axes ("b t -y x c") by array or for all of them."""
+
+    fields: tuple[str, ...] | None = None
+    dims: str | Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of a file.
+
+    Attributes
+    ----------
+    name, key : str
+        How it is called, and its path in the file.
+    axes : tuple of str
+        Letter of each axis: b (trajectories), t (times), c (channels; several are flattened), x, y, z; "-y" for one
+        that is stored from high to low.
+    channels : tuple of str
+        Names of all its channels.
+    select : tuple of int or None
+        The channels that are wanted; None: all.
+    """
+
+    name: str
+    key: str
+    axes: tuple[str, ...]
+    channels: tuple[str, ...]
+    select: tuple[int, ...] | None = None
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        return tuple(axis.lstrip("-") for axis in self.axes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the channels that are read."""
+        return self.channels if self.select is None else tuple(self.channels[i] for i in self.select)
+
+    def read(self, array: StoredArray, samples: slice, times: slice, grid: Mapping[str, int]) -> npt.NDArray[Any]:
+        """Snapshots of ``samples`` x ``times`` as [b, t, c, *grid]; axes that the array lacks have length one."""
+        whole = {"b": samples, "t": times}
+        part = np.asarray(array[tuple(whole.get(a, slice(None)) for a in self.letters)])
+        return self.oriented(part, grid)
+
+    def oriented(self, part: npt.NDArray[Any], grid: Mapping[str, int]) -> npt.NDArray[Any]:
+        """A view of ``part`` with axes [b, t, c, *grid], a copy only where several channel axes are flattened."""
+        letters = self.letters
+        part = part[tuple(slice(None, None, -1) if a.startswith("-") else slice(None) for a in self.axes)]
+        wanted = [i for a in ("b", "t", "c", *grid) for i, own in enumerate(letters) if own == a]
+        dropped = [i for i in range(len(letters)) if i not in wanted]  # axes of length one
+        part = part.transpose(*wanted, *dropped)
+        shape = [math.prod(n for n, i in zip(part.shape, wanted, strict=False) if letters[i] == a) for a in "btc"]
+        return part.reshape(*shape, *(size if a in letters else 1 for a, size in grid.items()))
+
+
+@dataclass(frozen=True)
+class Block:
+    """n_samples x n_times snapshots, time fastest, that are read from the same arrays.
+
+    ``grid`` maps axis letters in output order (z, y, x) to sizes; ``trajectory`` and ``time`` are [n], as are the
+    quantities; ``chunk`` is the number of consecutive snapshots that are cheap to read together.
+    """
+
+    variables: tuple[Variable, ...]
+    n_samples: int
+    n_times: int
+    grid: dict[str, int]
+    trajectory: IntArray
+    time: FloatArray
+    quantities: dict[str, FloatArray] = field(default_factory=dict)
+    chunk: int = 1
+
+    def __len__(self) -> int:
+        return self.n_samples * self.n_times
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return tuple(name for v in self.variables for name in v.names)
+
+
+@dataclass(frozen=True)
+class FileLayout:
+    """A recognised file: its blocks one after the other, classes [N] of all their snapshots, what holds for all."""
+
+    layout: str
+    blocks: tuple[Block, ...]
+    coordinates: dict[str, FloatArray] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, IntArray] = field(default_factory=dict)
+    mask: npt.NDArray[np.bool_] | None = None
+
+
+def components(name: str, array: StoredArray, axes: Sequence[str], vector: bool = False) -> tuple[str, ...]:
+    """Channel names of an array: its own name, name_x, name_y, ... of vectors and tensors, or name_0, name_1, ..."""
+    sizes = [n for n, a in zip(array.shape, axes, strict=True) if a == "c"]
+    if math.prod(sizes) == 1:
+        return (name,)
+    if vector and all(n <= len(SUFFIXES) for n in sizes):
+        names = [f"{name}_"]
+        for n in sizes:
+            names = [old + SUFFIXES[i] for old in names for i in range(n)]
+        return tuple(names)
+    return tuple(f"{name}_{i}" for i in range(math.prod(sizes)))
+
+
+def select_fields(variables: Iterable[Variable], fields: Sequence[str] | None) -> tuple[Variable, ...]:
+    """The variables and channels asked for, in that order; without a wish those that vary in time, else by sample."""
+    found = tuple(variables)
+    if fields is None:
+        for letter in ("t", "b"):
+            varying = tuple(v for v in found if letter in v.letters)
+            if varying:
+                return varying
+        return found
+    chosen = []
+    for name in fields:
+        whole = [v for v in found if name in (v.name, v.key)]
+        single = [(v, v.channels.index(name)) for v in found if name in v.channels]
+        if whole:
+            chosen.append(whole[0])
+        elif single:
+            v, i = single[0]
+            chosen.append(Variable(v.name, v.key, v.axes, v.channels, (i,)))
+        else:
+            known = [v.name if v.channels == (v.name,) else f"{v.name} ({', '.join(v.channels)})" for v in found]
+            raise LayoutError(f"field {name!r} is not in the file; found: {', '.join(known) or 'no fields'}")
+    return tuple(chosen)
+
+
+def make_block(
+    container: Container,
+    variables: Iterable[Variable],
+    request: Request,
+    *,
+    time: npt.ArrayLike | None = None,
+    trajectory: int = 0,
+    quantities: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> Block:
+    """A block of the fields asked for, after their sizes are compared.
+
+    ``time`` is [T] or [B, T]; ``quantities`` are scalars, [B], or [B, T]; ``trajectory`` is the first sample's number.
+    """
+    chosen = select_fields(variables, request.fields)
+    if not chosen:
+        raise LayoutError(f"no fields found; the arrays are {describe(container)}")
+    sizes: dict[str, tuple[int, str]] = {}
+    for v in chosen:
+        array = container.arrays[v.key]
+        if array.dtype.kind not in "fiub":
+            raise LayoutError(f"field {v.key!r} holds {array.dtype}, expected real numbers")
+        if len(array.shape) != len(v.axes):
+            raise LayoutError(f"field {v.key!r} has shape {array.shape}, expected the axes {' '.join(v.axes)}")
+        for letter, n in zip(v.letters, array.shape, strict=True):
+            known, other = sizes.setdefault(letter, (int(n), v.key))
+            if letter != "c" and known != n:
+                raise LayoutError(
+                    f"fields {other!r} and {v.key!r} differ along {letter}: {known} and {n}; choose with fields=[...]"
+                )
+    n_samples, n_times = (sizes.get(a, (1, ""))[0] for a in "bt")
+    spatial = {a: sizes[a][0] for a in SPACE if a in sizes}
+    grid = {a: n for a, n in spatial.items() if n > 1} or dict(list(spatial.items())[-1:])
+    if not grid:
+        raise LayoutError(f"no axis of {chosen[0].key!r} is x, y or z: {' '.join(chosen[0].axes)}")
+    shape = (n_samples, n_times)
+    ids = np.broadcast_to((trajectory + np.arange(n_samples))[:, None], shape)
+    return Block(
+        chosen,
+        n_samples,
+        n_times,
+        grid,
+        np.ascontiguousarray(ids, dtype=np.int64).ravel(),
+        _table("time", np.arange(n_times) if time is None else time, shape, times_last=True),
+        {name: _table(name, values, shape) for name, values in (quantities or {}).items()},
+        max(_chunk(container.arrays[v.key], v, shape) for v in chosen),
+    )
+
+
+def _table(name: str, values: npt.ArrayLike, shape: tuple[int, int], times_last: bool = False) -> FloatArray:
+    """[B * T] from a scalar, [B] (or [T] with ``times_last``) or [B, T]."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 1 and not times_last:
+        array = array[:, None]
+    try:
+        return np.array(np.broadcast_to(array, shape)).ravel()
+    except ValueError:
+        raise LayoutError(f"{name} has shape {np.shape(values)}, expected {shape} (samples, times)") from None
+
+
+def _chunk(array: StoredArray, variable: Variable, shape: tuple[int, int]) -> int:
+    """Consecutive snapshots in one stored chunk."""
+    chunks = chunks_of(array)
+    if chunks is None:
+        return 1
+    by_axis = dict(zip(variable.letters, chunks, strict=True))
+    samples, times = by_axis.get("b", 1), by_axis.get("t", 1)
+    # A chunk over several samples is read together only where it holds all their times.
+    return min(times, shape[1]) if samples == 1 else min(samples, shape[0]) * shape[1]
+
+
+def describe(container: Container, limit: int = 30) -> str:
+    """Names, shapes, dtypes and axis names of the arrays, for errors."""
+    lines = []
+    for name, array in list(container.arrays.items())[:limit]:
+        axes = f" ({', '.join(container.dims[name])})" if name in container.dims else ""
+        lines.append(f"{name} {list(array.shape)} {array.dtype}{axes}")
+    rest = len(container.arrays) - limit
+    return "; ".join(lines) + (f"; and {rest} more" if rest > 0 else "") or "none"

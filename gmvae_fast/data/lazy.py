@@ -1,0 +1,304 @@
+"""Snapshots that stay in their files until they are asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gmvae_fast._io import to_jsonable
+
+from .formats import Container
+from .layouts import Block, Variable
+from .snapshots import FloatArray, IntArray, SnapshotFileError, Snapshots, _as_index
+
+_OPEN_FILES = 64
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file: how to open it (picklable) and its recognised blocks."""
+
+    path: str
+    opener: Callable[[str], Container]
+    blocks: tuple[Block, ...]
+
+
+class FileHandles:
+    """Files opened when they are first read, in each process for itself.
+
+    A handle that a fork inherited is neither used nor closed: it shares its file position and locks with the parent.
+    """
+
+    def __init__(self, files: Sequence[SourceFile]) -> None:
+        self._files = tuple(files)
+        self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._open: OrderedDict[int, Container] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_files": self._files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._files = state["_files"]
+        self._start()
+
+    @contextmanager
+    def file(self, index: int) -> Iterator[Container]:
+        """The open file; errors of its format become SnapshotFileError with its name."""
+        if self._process != os.getpid():
+            self._inherited = self._open
+            self._start()
+        path = self._files[index].path
+        with self._lock, file_errors(path):
+            if index not in self._open:
+                self._open[index] = self._files[index].opener(path)
+                if len(self._open) > _OPEN_FILES:
+                    self._open.popitem(last=False)[1].close()
+            self._open.move_to_end(index)
+            yield self._open[index]
+
+    def close(self) -> None:
+        """Close this process's handles; they are opened again when needed."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+
+@contextmanager
+def file_errors(path: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes its library raise into one error that names the file."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, ImportError, MemoryError):
+        raise
+    except SnapshotFileError as error:
+        if str(path) in str(error):
+            raise
+        raise SnapshotFileError(f"{path}: {error}") from error
+    except Exception as error:  # h5py, zarr and codecs raise their own kinds
+        raise SnapshotFileError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+
+
+class LazySnapshots:
+    """Labelled snapshots in files of any size, read by index: a `SnapshotSource`.
+
+    Made by `open_snapshots`.  Picklable, and safe to use from several threads, forked and spawned processes: each
+    process opens the files for itself.  Only the tables (trajectory, time, quantities, labels) are in memory.
+
+    Attributes
+    ----------
+    shape : (C, *grid)
+    field_names : tuple of C str
+    trajectory, time_index : int64 [N]
+    time : float64 [N]
+    quantities, labels : dict of name to [N]
+    coordinates, mask, attributes : as in `Snapshots`
+    """
+
+    def __init__(
+        self,
+        files: Sequence[SourceFile],
+        *,
+        field_names: Sequence[str],
+        grid: Sequence[int],
+        trajectory: IntArray,
+        time_index: IntArray,
+        time: FloatArray,
+        quantities: Mapping[str, FloatArray],
+        labels: Mapping[str, IntArray],
+        coordinates: Mapping[str, FloatArray],
+        mask: npt.NDArray[np.bool_] | None,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        self._handles = FileHandles(files)
+        self._blocks = tuple((i, block) for i, file in enumerate(files) for block in file.blocks)
+        self._starts = np.cumsum([0, *(len(block) for _, block in self._blocks)])
+        self._index = np.arange(self._starts[-1])
+        self.field_names = tuple(field_names)
+        self.shape = (len(self.field_names), *grid)
+        self.trajectory, self.time_index, self.time = trajectory, time_index, time
+        self.quantities, self.labels = dict(quantities), dict(labels)
+        self.coordinates, self.mask = dict(coordinates), mask
+        self.attributes: dict[str, Any] = to_jsonable(dict(attributes))
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __repr__(self) -> str:
+        grid = "x".join(str(s) for s in self.grid)
+        return (
+            f"LazySnapshots({len(self)} of {', '.join(self.field_names)} on {grid}; "
+            f"{len(np.unique(self.trajectory))} trajectories; quantities: {', '.join(self.quantities) or 'none'}; "
+            f"labels: {', '.join(self.labels) or 'none'})"
+        )
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape of the grid, (H, W) in two dimensions."""
+        return self.shape[1:]
+
+    @property
+    def fields(self) -> npt.NDArray[np.float32]:
+        """All snapshots [N, C, *grid], read into memory at each call."""
+        return self.read(np.arange(len(self)))
+
+    def __getitem__(self, indices: int | slice | npt.ArrayLike) -> LazySnapshots:
+        return self.subset(indices)
+
+    def subset(self, indices: int | slice | npt.ArrayLike) -> LazySnapshots:
+        """The snapshots at ``indices`` (an integer, a slice, integers, or a boolean mask [N]); nothing is read."""
+        index = _as_index(indices, len(self))
+        part = object.__new__(LazySnapshots)
+        part.__dict__.update(self.__dict__)
+        for name in ("_index", "trajectory", "time_index", "time"):
+            setattr(part, name, getattr(self, name)[index])
+        part.quantities = {k: v[index] for k, v in self.quantities.items()}
+        part.labels = {k: v[index] for k, v in self.labels.items()}
+        return part
+
+    def load(self) -> Snapshots:
+        """Everything in memory."""
+        return Snapshots(
+            self.fields,
+            self.field_names,
+            self.quantities,
+            self.labels,
+            self.trajectory,
+            self.time,
+            self.coordinates,
+            self.mask,
+            self.attributes,
+        )
+
+    def close(self) -> None:
+        """Close the files of this process; reading opens them again."""
+        self._handles.close()
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What the files were recognised as."""
+        return tuple(block for _, block in self._blocks)
+
+    def first_file(self) -> AbstractContextManager[Container]:
+        """The first file, open."""
+        return self._handles.file(0)
+
+    @property
+    def chunk_starts(self) -> IntArray | None:
+        """First snapshots of the groups that lie in one stored chunk; None where each is stored apart."""
+        if all(block.chunk == 1 for _, block in self._blocks) or not len(self):
+            return None
+        block = np.searchsorted(self._starts, self._index, side="right") - 1
+        length = np.array([b.chunk for _, b in self._blocks])[block]
+        row = np.array([b.n_times for _, b in self._blocks])[block]
+        local = self._index - self._starts[block]
+        # Chunks of several times start anew with each sample; longer ones hold whole samples.
+        within = np.where(length <= row, local % row, local) // length
+        sample = np.where(length <= row, local // row, -1)
+        change = np.flatnonzero(np.diff(block) | np.diff(sample) | np.diff(within)) + 1
+        return np.concatenate([[0], change]).astype(np.int64)
+
+    def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Snapshots at ``indices`` [n] as a new float32 array [n, C, *grid]; cells outside ``mask`` are 0.
+
+        Values beyond float32 become infinite.
+
+        Raises
+        ------
+        IndexError
+        SnapshotFileError
+            Where a file has changed or is damaged; it names file and field.
+        """
+        index = np.asarray(indices, dtype=np.int64)
+        if index.ndim != 1:
+            raise IndexError(f"indices must have one axis, got {index.shape}")
+        if index.size and (index.min() < -len(self) or index.max() >= len(self)):
+            raise IndexError(f"indices must lie in [{-len(self)}, {len(self)}), got {index.min()} .. {index.max()}")
+        wanted = self._index[index]
+        out = np.empty((len(wanted), *self.shape), np.float32)
+        order = np.argsort(wanted, kind="stable")
+        ascending = wanted[order]
+        cuts = np.searchsorted(ascending, self._starts)
+        for b in np.flatnonzero(np.diff(cuts)):
+            here = slice(int(cuts[b]), int(cuts[b + 1]))
+            self._read_block(int(b), ascending[here] - self._starts[b], order[here], out)
+        if self.mask is not None:
+            out[:, :, ~self.mask] = 0
+        return out
+
+    def _read_block(self, number: int, local: IntArray, rows: IntArray, out: npt.NDArray[np.float32]) -> None:
+        """Ascending snapshots ``local`` of one block into ``out[rows]``."""
+        file, block = self._blocks[number]
+        channel = 0
+        with self._handles.file(file) as container, np.errstate(over="ignore"):
+            for variable in block.variables:
+                channels = slice(channel, channel + len(variable.names))
+                channel = channels.stop
+                try:
+                    _read_variable(container, block, variable, local, rows, out[:, channels])
+                except Exception as error:
+                    raise SnapshotFileError(
+                        f"field {variable.key!r} cannot be read ({type(error).__name__}: {error})"
+                    ) from error
+
+
+def _read_variable(
+    container: Container,
+    block: Block,
+    variable: Variable,
+    local: IntArray,
+    rows: IntArray,
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Ascending snapshots ``local`` of one field into ``out[rows]``."""
+    array = container.arrays[variable.key]
+    select: Any = slice(None) if variable.select is None else list(variable.select)
+    if isinstance(array, np.ndarray) and variable.letters.count("c") <= 1:
+        view = variable.oriented(np.asarray(array), block.grid)
+        sample = local // block.n_times if "b" in variable.letters else np.zeros_like(local)
+        time = local % block.n_times if "t" in variable.letters else np.zeros_like(local)
+        out[rows] = view[sample, time][:, select]
+        return
+    for start, stop in _runs(local, block):
+        samples, times = _slices(int(local[start]), int(local[stop - 1]), block.n_times)
+        part = variable.read(array, samples, times, block.grid)[:, :, select]
+        shape = (samples.stop - samples.start, times.stop - times.start, *out.shape[1:])
+        target = rows[start:stop]
+        if bool((np.diff(target) == 1).all()):  # straight into place: splitting the first axis gives a view
+            out[target[0] : target[-1] + 1].reshape(shape)[:] = part
+        else:
+            out[target] = np.broadcast_to(part, shape).reshape(-1, *out.shape[1:])
+
+
+def _runs(local: IntArray, block: Block) -> list[tuple[int, int]]:
+    """[start, stop) of pieces that one slice of samples and times covers: times of one sample, or whole samples."""
+    new = np.diff(local) != 1
+    if block.n_times > 1:
+        new |= np.diff(local // block.n_times) != 0
+    edges = [0, *(np.flatnonzero(new) + 1).tolist(), len(local)]
+    runs: list[tuple[int, int]] = []
+    for start, stop in pairwise(edges):
+        joins = bool(runs) and block.n_times > 1 and local[start] - local[start - 1] == 1
+        if joins and local[runs[-1][0]] % block.n_times == 0 and stop - start == block.n_times:
+            runs[-1] = (runs[-1][0], stop)
+        else:
+            runs.append((start, stop))
+    return runs
+
+
+def _slices(first: int, last: int, n_times: int) -> tuple[slice, slice]:
+    """Samples and times from snapshot ``first`` to ``last``: one sample, or whole ones."""
+    samples = slice(first // n_times, last // n_times + 1)
+    return samples, slice(first % n_times, last % n_times + 1)

@@ -1,0 +1,101 @@
+"""Quantities and classes of snapshots from a table beside the data."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .formats import require
+from .snapshots import FloatArray, IntArray, SnapshotFileError
+
+#: Columns that say which snapshots a row is about; without them row i is about snapshot i.
+KEYS = ("file", "trajectory", "time_index")
+
+
+def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Columns of a CSV file (text), or of a Parquet file through pandas.
+
+    Raises
+    ------
+    FileNotFoundError, SnapshotFileError
+    """
+    if Path(path).suffix.lower() in (".parquet", ".pq"):
+        frame = require("pandas", f"{path} (Parquet)").read_parquet(path)
+        return {str(name): ["" if v is None else str(v) for v in frame[name]] for name in frame}
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in csv.reader(file) if row]
+    if len(rows) < 2:
+        raise SnapshotFileError(f"{path}: a table needs a line of names and at least one row, got {len(rows)} lines")
+    names = [name.strip() for name in rows[0]]
+    if len(set(names)) != len(names) or not all(names):
+        raise SnapshotFileError(f"{path}: column names must be distinct and not empty, got {names}")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(names):
+            raise SnapshotFileError(f"{path}: row {number} has {len(row)} values, expected {len(names)}")
+    return {name: [row[i].strip() for row in rows[1:]] for i, name in enumerate(names)}
+
+
+def join_table(
+    path: str | os.PathLike[str], keys: Mapping[str, npt.NDArray[Any]], n: int
+) -> tuple[dict[str, FloatArray], dict[str, IntArray], dict[str, list[str]]]:
+    """Values of a table for each of ``n`` snapshots.
+
+    Parameters
+    ----------
+    path : path
+    keys : mapping of "file", "trajectory" and "time_index" to [N]
+        Rows are joined on those of them that are columns.  A snapshot without a row gets NaN, or the class -1.
+
+    Returns
+    -------
+    quantities, labels, label_names
+        Columns of numbers; columns of text as integers; the text of each integer.
+
+    Raises
+    ------
+    FileNotFoundError, SnapshotFileError
+    """
+    columns = read_table(path)
+    count = len(next(iter(columns.values())))
+    row = _rows(path, {k: columns.pop(k) for k in KEYS if k in columns}, keys, count, n)
+    quantities, labels, names = {}, {}, {}
+    for name, texts in columns.items():
+        try:
+            numbers = np.array([float(text) if text else np.nan for text in texts])
+            quantities[name] = np.where(row >= 0, numbers[row], np.nan)
+        except ValueError:
+            names[name] = sorted(set(texts))
+            codes = np.array([names[name].index(text) for text in texts], dtype=np.int64)
+            labels[name] = np.where(row >= 0, codes[row], -1)
+    return quantities, labels, names
+
+
+def _rows(
+    path: str | os.PathLike[str],
+    columns: Mapping[str, list[str]],
+    keys: Mapping[str, npt.NDArray[Any]],
+    count: int,
+    n: int,
+) -> IntArray:
+    """Row of each snapshot [n], -1 where there is none."""
+    if not columns:
+        if count != n:
+            raise SnapshotFileError(
+                f"{path}: {count} rows for {n} snapshots; add a column {', '.join(KEYS)} that says what a row is about"
+            )
+        return np.arange(n)
+    found: dict[tuple[str, ...], int] = {}
+    for i, key in enumerate(zip(*columns.values(), strict=True)):
+        if found.setdefault(key, i) != i:
+            raise SnapshotFileError(f"{path}: two rows for {dict(zip(columns, key, strict=True))}")
+    wanted = zip(*(map(str, keys[k].tolist()) for k in columns), strict=True)
+    row = np.array([found.get(key, -1) for key in wanted], dtype=np.int64)
+    if n and (row < 0).all():
+        raise SnapshotFileError(f"{path}: no row is about any of the snapshots by {', '.join(columns)}")
+    return row

@@ -1,0 +1,177 @@
+import json
+
+import h5py
+import layout_files as files
+import numpy as np
+import pytest
+from test_snapshots import make
+from typer.testing import CliRunner
+
+from gmvae_fast.cli import app
+from gmvae_fast.data import (
+    LazySnapshots,
+    SnapshotFileError,
+    Snapshots,
+    convert_snapshots,
+    inspect_snapshots,
+    open_snapshots,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.h5", {}),
+        ("a.h5", {"compression": "gzip", "dtype": "float16"}),
+        ("a.zarr", {}),
+        ("a.zarr", {"compression": "zstd"}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_converted_snapshots_are_the_same(tmp_path, name, options, kind):
+    source = make()
+    if kind == "file":
+        files.the_well(tmp_path / "well.h5")
+        source = open_snapshots(tmp_path / "well.h5")
+    seen = []
+    convert_snapshots(source, tmp_path / name, progress=lambda done, n: seen.append((done, n)), **options)
+    assert seen[-1] == (6, 6)
+    again = open_snapshots(tmp_path / name)
+    assert isinstance(again, LazySnapshots)
+    exact = "dtype" not in options
+    np.testing.assert_allclose(again.fields, source.fields, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-3)
+    assert again.field_names == source.field_names
+    for table in ("quantities", "labels", "coordinates"):
+        ours, theirs = getattr(again, table), getattr(source, table)
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            np.testing.assert_array_equal(ours[key], theirs[key])
+    np.testing.assert_array_equal(again.trajectory, source.trajectory)
+    np.testing.assert_array_equal(again.time, source.time)
+    assert again.attributes["layout"] == "snapshots"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_masks_survive(tmp_path):
+    mask = np.arange(12).reshape(3, 4) > 2
+    convert_snapshots(make(mask=mask), tmp_path / "a.h5")
+    np.testing.assert_array_equal(open_snapshots(tmp_path / "a.h5").mask, mask)
+
+
+def test_own_archives_open_lazily_too(tmp_path):
+    snapshots = make()
+    snapshots.save(tmp_path / "a.npz")
+    assert isinstance(open_snapshots(tmp_path / "a.npz"), Snapshots)
+    lazy = open_snapshots(tmp_path / "a.npz", lazy=True)
+    assert isinstance(lazy, LazySnapshots)
+    np.testing.assert_array_equal(lazy.fields, snapshots.fields)
+    np.testing.assert_array_equal(lazy.labels["group"], snapshots.labels["group"])
+    assert lazy.mask is None or lazy.mask.all()
+
+
+def test_what_cannot_be_converted(tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"mine")
+    for name, options, error, message in (
+        ("a.nc", {}, ValueError, "out must end in"),
+        ("a.h5", {}, FileExistsError, "overwrite"),
+        ("b.h5", {"dtype": "int8"}, ValueError, "dtype"),
+        ("b.h5", {"compression": "zstd"}, ValueError, "compression must be none or gzip"),
+        ("b.h5", {"dtype": "float16"}, ValueError, "field 'u' has values beyond float16"),
+    ):
+        with pytest.raises(error, match=message):
+            convert_snapshots(make(fields=np.full((6, 2, 3, 4), 1e6)), tmp_path / name, **options)
+    assert (tmp_path / "a.h5").read_bytes() == b"mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+    convert_snapshots(make(), tmp_path / "a.h5", overwrite=True)
+    assert len(open_snapshots(tmp_path / "a.h5")) == 6
+
+
+@pytest.mark.parametrize("change", ["metadata", "version", "names", "time"])
+def test_damaged_converted_files_are_named(tmp_path, change):
+    convert_snapshots(make(), tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as f:
+        metadata = json.loads(f["metadata"][()])
+        if change == "version":
+            metadata["format_version"] = 9
+        if change == "names":
+            metadata["field_names"] = ["u"]
+        text = json.dumps(metadata)
+        del f["metadata"]
+        f["metadata"] = np.bytes_((text[:-3] if change == "metadata" else text).encode())
+        if change == "time":
+            del f["time"]
+            f["time"] = np.zeros(3)
+    with pytest.raises(SnapshotFileError, match=r"a\.h5: "):
+        open_snapshots(tmp_path / "a.h5")
+
+
+# --- inspection ---------------------------------------------------------------------------------------------------
+
+
+def test_a_recognised_file_is_described(tmp_path):
+    arrays = files.the_well(tmp_path / "a.hdf5")
+    d = inspect_snapshots(tmp_path / "a.hdf5")
+    assert d["recognised"]
+    assert d["layout"] == "the_well"
+    assert (d["snapshots"], d["shape"], d["axes"]) == (6, [7, 5, 4], ["channel", "y", "x"])
+    assert d["variables"][1] == {
+        "name": "t1_fields/velocity",
+        "axes": "b t x y c",
+        "stored_shape": [2, 3, 4, 5, 2],
+        "dtype": "float32",
+        "channels": ["velocity_x", "velocity_y"],
+    }
+    assert d["trajectories"] == {"count": 2, "shortest": 3, "longest": 3}
+    assert d["quantities"]["viscosity"] == {"min": 0.5, "max": 1.5, "distinct": 2, "missing": 0}
+    assert d["sample"]["fields"]["density"]["max"] == pytest.approx(float(arrays["density"].max()))
+    json.dumps(d, allow_nan=False)
+
+
+def test_not_a_number_is_counted(tmp_path):
+    array = files.numbers(4, 3, 5)
+    array[:, 0, 0] = np.nan
+    np.save(tmp_path / "a.npy", array)
+    d = inspect_snapshots(tmp_path / "a.npy")
+    assert d["sample"]["fields"]["field_0"]["not_finite"] == 4
+    assert "nan='mask'" in d["advice"][0]
+    d = inspect_snapshots(tmp_path / "a.npy", nan="mask")
+    assert (d["masked_cells"], d["advice"]) == (1, [])
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_the_commands(tmp_path):
+    files.the_well(tmp_path / "a.hdf5")
+    shown = run("inspect", tmp_path / "a.hdf5")
+    assert shown.exit_code == 0
+    for text in ("the_well", "axes b t x y c -> velocity_x, velocity_y", "trajectories  2", "viscosity"):
+        assert text in shown.output
+    described = json.loads(run("inspect", "--json", "--fields", "density", tmp_path / "a.hdf5").output)
+    assert described["field_names"] == ["density"]
+    done = run("convert", tmp_path / "a.hdf5", "--out", tmp_path / "b.zarr", "--fields", "velocity", "--quiet")
+    assert done.exit_code == 0, done.output
+    assert open_snapshots(tmp_path / "b.zarr").field_names == ("velocity_x", "velocity_y")
+    data = tmp_path / "b.zarr"
+    for command in (
+        ("train", data, "--out", tmp_path / "s", "--epochs", 2, "--quiet"),
+        ("embed", tmp_path / "s"),
+        ("score", tmp_path / "s", "--neighbors", 2),
+    ):
+        done = run(*command)
+        assert done.exit_code == 0, (command, done.output, done.exception)
+
+
+def test_an_unknown_layout_is_listed_with_what_to_pass(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        f["run/u"] = np.zeros((3, 4, 5))
+    shown = run("inspect", tmp_path / "a.h5")
+    assert shown.exit_code == 1
+    assert "not recognised" in shown.output
+    assert "run/u" in shown.output
+    assert "[3, 4, 5] float64" in shown.output
+    assert "dims" in shown.output
+    assert run("inspect", tmp_path / "a.h5", "--dims", "t y x").exit_code == 0
+    described = json.loads(run("inspect", tmp_path / "a.h5", "--json").output)
+    assert described["arrays"] == [{"name": "run/u", "shape": [3, 4, 5], "dtype": "float64", "axes": []}]
