@@ -39,9 +39,10 @@ class Bound:
 
 @dataclass(frozen=True)
 class DemoPreset:
-    """One demo: data, model, training, promises."""
+    """One demo: data, model, training, promises. ``simulate`` holds options of the system's own ``simulate``."""
 
     title: str
+    system: str
     simulate: dict[str, Any]
     model: ModelConfig
     training: TrainConfig
@@ -53,6 +54,7 @@ class DemoPreset:
 PRESETS: dict[str, DemoPreset] = {
     "channel": DemoPreset(
         title="Cylinder in a channel: three groups of Reynolds numbers",
+        system="wake",
         simulate={"geometry": "channel", "design": "clustered", "n_runs": 180},
         model=ModelConfig(latent_dim=2, n_components=3, network="mlp", widths=(64, 64)),
         training=TrainConfig(epochs=200, batch_size=36),
@@ -71,6 +73,7 @@ PRESETS: dict[str, DemoPreset] = {
     ),
     "free_stream": DemoPreset(
         title="Cylinder in a free stream: shedding resolved in time",
+        system="wake",
         simulate={"geometry": "free_stream", "design": "uniform", "n_runs": 12},
         model=ModelConfig(latent_dim=3, n_components=6, network="mlp", widths=(128, 64)),
         training=TrainConfig(epochs=80, batch_size=48),

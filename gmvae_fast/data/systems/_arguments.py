@@ -1,10 +1,13 @@
-"""Checks of the arguments that every system's ``simulate`` takes."""
+"""Checks of the arguments of ``simulate``, whatever the system."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-import numpy as np
+#: Arguments that are not choices of the user.
+_PLUMBING = ("progress", "cache_dir")
 
 
 def one_of(name: str, value: str, known: Iterable[str]) -> None:
@@ -14,8 +17,10 @@ def one_of(name: str, value: str, known: Iterable[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, names))}; got {value!r}")
 
 
-def whole_number(name: str, value: int, lowest: int) -> int:
-    """``value`` as int; ValueError unless it is an integer of at least ``lowest``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < lowest:
-        raise ValueError(f"{name} must be an integer >= {lowest}, got {value!r}")
-    return int(value)
+def refuse_unknown(system: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """ValueError where ``options`` holds a name that ``function`` of ``system`` does not take; lists those it takes."""
+    known = list(inspect.signature(function).parameters)
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        taken = ", ".join(name for name in known if name not in _PLUMBING)
+        raise ValueError(f"{system} has no option {', '.join(map(repr, unknown))}; it takes {taken}")

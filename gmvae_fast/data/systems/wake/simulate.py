@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gmvae_fast._checks import check_integer
 from gmvae_fast.data.cache import Arrays
 from gmvae_fast.data.snapshots import Snapshots
-from gmvae_fast.data.systems._arguments import one_of, whole_number
+from gmvae_fast.data.systems._arguments import one_of
 from gmvae_fast.data.systems._runs import Case, Progress, run_cases
 
 from .designs import DESIGNS, Design
@@ -99,8 +100,8 @@ def simulate(
     one_of("geometry", geometry, DESIGNS)
     one_of(f"design of {geometry}", design, DESIGNS[geometry])
     one_of("size", size, SIZES[geometry])
-    n_runs = DEFAULT_RUNS[geometry] if n_runs is None else whole_number("n_runs", n_runs, 1)
-    seed = whole_number("seed", seed, 0)
+    n_runs = DEFAULT_RUNS[geometry] if n_runs is None else check_integer("n_runs", n_runs, 1)
+    seed = check_integer("seed", seed, 0)
     plan = DESIGNS[geometry][design](n_runs, seed)
     cases = _cases(geometry, plan, size, snapshots_per_run)
     results = run_cases("wake", SOLVER_VERSION, cases, workers, cache_dir, progress)
@@ -127,7 +128,7 @@ def _cases(geometry: str, plan: Design, size: str, snapshots_per_run: int | None
 
         return [ChannelCase(float(re), **settings) for re in plan.reynolds]
     if snapshots_per_run is not None:
-        settings["n_snapshots"] = whole_number("snapshots_per_run", snapshots_per_run, 1)
+        settings["n_snapshots"] = check_integer("snapshots_per_run", snapshots_per_run, 1)
     from .free_stream import StreamCase
 
     return [StreamCase(float(re), **settings) for re in plan.reynolds]
