@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gmvae_fast.data.systems._runs import Interrupted
 from gmvae_fast.data.systems._validation import ValidationReport, ValidationRow
 
 from .scalar import cusp, fold_curve, steady_states
@@ -11,6 +12,7 @@ from .validation import validate
 __all__ = [
     "DESIGNS",
     "SIZES",
+    "Interrupted",
     "ValidationReport",
     "ValidationRow",
     "cusp",

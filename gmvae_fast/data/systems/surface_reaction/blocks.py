@@ -26,7 +26,7 @@ SOLVER_VERSION = 1
 TIMES: dict[str, Floats] = {
     "published": np.linspace(0.0, 10.0, 100),
     "bistable": np.linspace(0.0, 8.0, 128),
-    "oscillating": np.arange(256) * 2.5,
+    "oscillating": np.arange(0.0, 640.0, 2.5),
 }
 #: Runge-Kutta steps from sample to sample. Errors of the one-variable model grow while a trajectory leaves the unstable
 #: state: with 4 steps the largest is 4e-7 (median 2e-10), with 16 it is below 5e-9.

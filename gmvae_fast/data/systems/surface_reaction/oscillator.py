@@ -31,8 +31,8 @@ def rate(state: Floats, b: Floats) -> Floats:
 def fixed_point(b: Floats) -> Floats:
     """Steady state [3, N] for b [N].
 
-    v' = 0 and w' = 0 give u and v by z, and the sum of all sites a cubic for z, of which exactly one root lies where all
-    coverages are positive for the values of b used here.
+    v' = 0 and w' = 0 give u and v by z, and the sum of all sites a cubic for z. For the values of b used here exactly
+    one of its roots lies where all coverages are positive.
 
     Raises
     ------

@@ -47,6 +47,8 @@ def branch(draws: Draws) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Fl
 def scalar_arrays(times: Floats, rho: Floats, draws: Draws) -> Arrays:
     """Quantities and labels of records ``rho`` [N, T] of the one-variable model."""
     label, unstable, approached = branch(draws)
+    from scipy.integrate import simpson  # a first transient of a few samples is too steep for trapezia
+
     flux = scalar.reaction_flux(rho, draws["kappa"][:, None])
     quantities = {
         **draws,
@@ -54,7 +56,7 @@ def scalar_arrays(times: Floats, rho: Floats, draws: Draws) -> Arrays:
         "rho_final": rho[:, -1],
         "settling_time": settling_time(times, rho, approached),
         "reaction_flux": flux[:, -1],
-        "mean_reaction_flux": np.trapezoid(flux, times, axis=1) / (times[-1] - times[0]),
+        "mean_reaction_flux": simpson(flux, x=times, axis=1) / (times[-1] - times[0]),
     }
     return {**{f"quantities/{k}": v for k, v in quantities.items()}, "labels/branch": label}
 

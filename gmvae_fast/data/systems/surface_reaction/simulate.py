@@ -80,7 +80,9 @@ def simulate(
     results = run_cases("surface_reaction", SOLVER_VERSION, blocks, workers, cache_dir, progress)
     joined = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
     oscillating = design == "oscillating"
-    labels = {"regime": REGIMES} if oscillating else {"branch": BRANCHES[: 3 if monostable or design == "published" else 2]}
+    labels = (
+        {"regime": REGIMES} if oscillating else {"branch": BRANCHES[: 3 if monostable or design == "published" else 2]}
+    )
     return Snapshots(
         fields=_with_noise(joined["fields"], noise, seed),
         field_names=NAMES if oscillating else ("rho",),
