@@ -58,13 +58,17 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.
 
 @app.command()
 def simulate(
-    system: Annotated[str, typer.Argument(help="System to simulate: wake.")],
+    system: Annotated[str, typer.Argument(help="System to simulate: surface_reaction or wake.")],
     out: Annotated[Path, typer.Option(help="Snapshot file to write (.npz).")],
-    geometry: Annotated[str, typer.Option(help="channel or free_stream.")] = "channel",
-    design: Annotated[str, typer.Option(help="clustered or uniform Reynolds numbers.")] = "clustered",
-    runs: Annotated[int | None, typer.Option(help="Number of simulations; default 180 (channel), 12.")] = None,
+    geometry: Annotated[str | None, typer.Option(help="Of the wake: channel (default) or free_stream.")] = None,
+    design: Annotated[str | None, typer.Option(help="Which parameters are drawn; default the system's.")] = None,
+    runs: Annotated[int | None, typer.Option(help="Number of simulations; default the system's.")] = None,
     seed: int = 0,
     size: Annotated[str, typer.Option(help="tiny, demo or paper.")] = "demo",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another option of the system, like noise=0.02; repeatable."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Simulations at a time; default: all cores.")] = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -72,11 +76,11 @@ def simulate(
     from gmvae_fast._progress import run_progress
     from gmvae_fast.data import systems
 
-    module = systems.get_system(system)
+    options = {"seed": seed, "size": size, "workers": workers, **_assignments(option or [], "set")}
+    named = {"geometry": geometry, "design": design, "n_runs": runs}
+    options |= {name: value for name, value in named.items() if value is not None}
     with run_progress(f"simulating {system}", enabled=not quiet) as show:
-        snapshots = module.simulate(
-            geometry=geometry, design=design, n_runs=runs, seed=seed, size=size, workers=workers, progress=show
-        )
+        snapshots = systems.simulate(system, **options, progress=show)
     snapshots.save(out)
     print(f"{out}: {snapshots!r}")
 
@@ -169,7 +173,7 @@ def report(
 
 @app.command()
 def demo(
-    system: Annotated[str, typer.Option(help="channel or free_stream.")] = "channel",
+    system: Annotated[str, typer.Option(help="channel, free_stream or surface_reaction.")] = "channel",
     out: Annotated[Path | None, typer.Option(help="Study folder; default demo/SYSTEM.")] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, like 0,1,2.")] = "0,1,2",
     runs: Annotated[int | None, typer.Option(help="Simulations; default the preset's.")] = None,
@@ -196,8 +200,8 @@ def demo(
 
 @app.command()
 def validate(
-    system: Annotated[str, typer.Argument(help="System whose solver is compared with the literature: wake.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Coarse cases with their own, wider bands.")] = False,
+    system: Annotated[str, typer.Argument(help="System whose solver is checked: surface_reaction or wake.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Small cases with their own, wider bands.")] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Print the solver's validation table; exit code 1 where a value leaves its band."""
@@ -275,6 +279,20 @@ def _integers(text: str | None, name: str) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"--{name} must be integers separated by commas, got {text!r}") from None
+
+
+def _assignments(pairs: list[str], name: str) -> dict[str, object]:
+    """NAME=VALUE pairs; values are JSON (numbers, true, false), anything else is text."""
+    assigned: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key.isidentifier() or not equals or key in ("progress", "system"):
+            raise ValueError(f"--{name} must be NAME=VALUE with the name of an option, got {pair!r}")
+        try:
+            assigned[key] = json.loads(text)
+        except json.JSONDecodeError:
+            assigned[key] = text
+    return assigned
 
 
 def _study_data(study: Path, data: Path | None):  # type: ignore[no-untyped-def]  # imports stay inside commands

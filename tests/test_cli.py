@@ -73,6 +73,32 @@ def test_demo_runs_and_says_which_targets_are_missed(tmp_path, cache, monkeypatc
     assert validation["passed"]
 
 
+def test_the_surface_reaction_by_the_command_line(tmp_path, cache, monkeypatch, capsys):
+    data = tmp_path / "reaction.npz"
+    options = ["--design", "bistable", "--size", "tiny", "--set", "noise=0.02", "--set", "monostable=true"]
+    assert run(monkeypatch, "simulate", "surface_reaction", *options, "--seed", 3, "--out", data) == 0
+    made = Snapshots.load(data)
+    assert made.fields.shape == (64, 1, 128)
+    assert made.attributes["noise"] == 0.02
+    assert set(made.labels["branch"]) == {0, 1, 2}
+    small = ["--runs", 80, "--seeds", "0", "--epochs", 2, "--quiet", "--out", tmp_path / "demo"]
+    assert run(monkeypatch, "demo", "--system", "surface_reaction", *small) == 1  # two epochs reach no targets
+    assert "ARI against the side of the unstable state" in capsys.readouterr().out
+    assert "a surface reaction in time" in (tmp_path / "demo" / "report.html").read_text()
+
+
+def test_validate_prints_the_table(monkeypatch, capsys):
+    from gmvae_fast.data.systems import surface_reaction
+
+    for value, code in ((0.5, 0), (2.0, 1)):
+        row = surface_reaction.ValidationRow("case", "quantity", value, 0.0, 1.0, "source")
+        report = surface_reaction.ValidationReport((row,), {"case": 0.0}, quick=True, system="surface_reaction")
+        monkeypatch.setattr(surface_reaction, "validate", lambda quick, progress, report=report: report)
+        assert run(monkeypatch, "validate", "surface_reaction", "--quick") == code
+        verdict = "FAILED" if code else "passed"
+        assert f"validation of the surface reaction (quick): {verdict}" in capsys.readouterr().out
+
+
 def test_info_as_json(monkeypatch, capsys):
     assert run(monkeypatch, "info", "--json") == 0
     status = json.loads(capsys.readouterr().out)
@@ -88,16 +114,24 @@ def test_info_for_people(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["simulate", "pipe", "--out", "x.npz"], "system must be one of ['wake'], got 'pipe'"),
+        (["simulate", "pipe", "--out", "x.npz"], "system must be one of ['surface_reaction', 'wake'], got 'pipe'"),
         (["simulate", "wake", "--geometry", "box", "--out", "x.npz"], "got 'box'"),
         (["simulate", "wake", "--runs", "0", "--out", "x.npz"], "n_runs"),
+        (
+            ["simulate", "surface_reaction", "--geometry", "channel", "--out", "x.npz"],
+            "surface_reaction has no option 'geometry'; it takes design, n_runs, seed, size, noise, kappa, monostable",
+        ),
+        (["simulate", "wake", "--set", "noise=0.1", "--out", "x.npz"], "wake has no option 'noise'; it takes geometry"),
+        (["simulate", "wake", "--set", "noise", "--out", "x.npz"], "--set must be NAME=VALUE"),
+        (["simulate", "surface_reaction", "--set", "noise=loud", "--out", "x.npz"], "noise must be a finite number"),
+        (["simulate", "surface_reaction", "--design", "clustered", "--out", "x.npz"], "'bistable', 'oscillating'"),
         (["train", "missing.npz", "--out", "s"], "missing.npz"),
         (["embed", "nothing"], "study.json: no such file"),
         (["score", "nothing"], "study.json: no such file"),
         (["report", "nothing"], "nothing: no such study folder"),
-        (["demo", "--system", "tank"], "system must be one of channel, free_stream, got 'tank'"),
+        (["demo", "--system", "tank"], "system must be one of channel, free_stream, surface_reaction, got 'tank'"),
         (["demo", "--seeds", "a,b"], "--seeds must be integers separated by commas, got 'a,b'"),
-        (["validate", "pipe"], "system must be one of ['wake'], got 'pipe'"),
+        (["validate", "pipe"], "system must be one of ['surface_reaction', 'wake'], got 'pipe'"),
     ],
 )
 def test_expected_failures_are_one_line_and_exit_1(arguments, message, tmp_path, monkeypatch, capsys):

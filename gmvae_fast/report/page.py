@@ -25,6 +25,7 @@ from gmvae_fast.report.reading import Array
 from gmvae_fast.report.study import Contingency, Latents, Metrics, Run, ScoreRow, Study
 
 FIRST_RECONSTRUCTIONS, OTHER_RECONSTRUCTIONS = 4, 2  # of the first seed and of the others: a light file
+SUBJECTS = {"wake": "flow past a cylinder", "surface_reaction": "a surface reaction in time"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _lead(study: Study) -> str:
     data, mixture = study.data, study.runs[0].mixture
     components, dim = mixture.means.shape
     setting = {"channel": " in a channel", "free_stream": " in a free stream"}.get(study.geometry, "")
-    subject = "flow past a cylinder" if study.system == "wake" else f"the system “{study.system}”"
+    subject = SUBJECTS.get(study.system, f"the system “{study.system}”")
     design = f" (design “{study.design}”)" if study.design else ""
     grid = " × ".join(str(n) for n in data.shape[1:])
     seeds = len(study.seeds)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gmvae_fast._progress import run_progress
-from gmvae_fast.data.systems import wake
+from gmvae_fast.data.systems import get_system
 from gmvae_fast.studies.folder import StudyFolder
 from gmvae_fast.studies.presets import PRESETS
 from gmvae_fast.studies.stages import embed_seed, score_seed, summarise, train_seed
@@ -33,7 +33,7 @@ def run_demo(
 
     Parameters
     ----------
-    system : {"channel", "free_stream"}
+    system : {"channel", "free_stream", "surface_reaction"}
     out : path
         Seeds already trained there with the same settings are not trained again.
     seeds : sequence of int
@@ -55,16 +55,17 @@ def run_demo(
     if not seeds:
         raise ValueError("seeds must name at least one seed, got none")
     preset, folder = PRESETS[system], StudyFolder(out)
+    module = get_system(preset.system)
     timings: dict[str, float] = {}
     clock = _Clock(timings, say)
 
     simulation = preset.simulate | {"size": size} | ({} if n_runs is None else {"n_runs": n_runs})
     with clock.stage("simulate"), run_progress("simulating", enabled=progress) as show:
-        snapshots = wake.simulate(**simulation, workers=workers, progress=show)
+        snapshots = module.simulate(**simulation, workers=workers, progress=show)
     data_path = folder.path / "data.npz"
     snapshots.save(data_path)
     with clock.stage("validate the solver (quick)"):
-        folder.write_json("validation.json", _validation(wake.validate(quick=True)))
+        folder.write_json("validation.json", _validation(module.validate(quick=True)))
     training = preset.training if epochs is None else dataclasses.replace(preset.training, epochs=epochs)
     for seed in seeds:
         with clock.stage(f"train seed {seed}"):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
-from . import wake
+from gmvae_fast.data.snapshots import Snapshots
 
-#: Each module offers ``simulate(...) -> Snapshots`` and ``validate(...)``.
+from . import surface_reaction, wake
+from ._arguments import refuse_unknown
+
+#: Each module offers ``simulate(...) -> Snapshots``, whose signature says which options the system has (all take
+#: ``design``, ``n_runs``, ``seed``, ``size``, ``workers``, ``cache_dir`` and ``progress``), and
+#: ``validate(quick, progress, workers) -> ValidationReport``.
 SYSTEMS: Mapping[str, ModuleType] = {
+    "surface_reaction": surface_reaction,
     "wake": wake,
 }
 
@@ -20,4 +27,18 @@ def get_system(name: str) -> ModuleType:
     return SYSTEMS[name]
 
 
-__all__ = ["SYSTEMS", "get_system", "wake"]
+def simulate(system: str, **options: Any) -> Snapshots:
+    """Snapshots of the system called ``system``, with the options of its own ``simulate``.
+
+    Raises
+    ------
+    ValueError
+        Unknown systems, and options that the system does not have; the message lists what there is.
+    """
+    module = get_system(system)
+    refuse_unknown(system, module.simulate, options)
+    snapshots: Snapshots = module.simulate(**options)
+    return snapshots
+
+
+__all__ = ["SYSTEMS", "get_system", "simulate", "surface_reaction", "wake"]
