@@ -68,6 +68,7 @@ sanitize: setup  ## operator tests on a CPU module built with AddressSanitizer a
 
 validate: setup  ## the flow solver against the literature
 	$(BIN)/gmvae-fast validate wake
+	$(BIN)/gmvae-fast validate surface_reaction
 
 clean:
 	rm -rf build dist *.egg-info gmvae_fast/_c*.so
