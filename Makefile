@@ -66,7 +66,7 @@ sanitize: setup  ## operator tests on a CPU module built with AddressSanitizer a
 	LD_PRELOAD="$(RUNTIME)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized \
 	  $(BIN)/python -P -m pytest -q --capture=sys tests/ops --deselect tests/ops/test_cuda_math.py
 
-validate: setup  ## the flow solver against the literature
+validate: setup  ## the solvers against the literature and exact results
 	$(BIN)/gmvae-fast validate wake
 	$(BIN)/gmvae-fast validate surface_reaction
 

@@ -106,6 +106,7 @@ def test_the_oscillator_and_its_jacobian():
     growth = oscillator.growth_rate(b)
     np.testing.assert_array_equal(growth > 0, (b > 20.239484) & (b < 21.277913))
     assert oscillator.onset(20.0, 20.5) == pytest.approx(20.2395, abs=1e-4)
+    assert np.isnan(oscillator.onset(20.5, 21.0))
     assert oscillator.onset(21.0, 21.5) == pytest.approx(21.2779, abs=1e-4)
 
 
