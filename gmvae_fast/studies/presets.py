@@ -97,10 +97,10 @@ PRESETS: dict[str, DemoPreset] = {
         system="surface_reaction",
         simulate={"design": "bistable"},
         model=ModelConfig(latent_dim=2, n_components=2, network="mlp", widths=(128, 64)),
-        training=TrainConfig(epochs=100, batch_size=50),
+        training=TrainConfig(epochs=100, batch_size=50, beta=0.1),
         stratify="branch",
         bounds=(
-            Bound("relative L2 error of held-out fluctuations, worst seed", "held_out_error", 0.1, "below"),
+            Bound("relative L2 error of held-out fluctuations, worst seed", "held_out_error", 0.05, "below"),
             Bound("ARI against the side of the unstable state, worst seed", "ari branch", 0.99, "above"),
             Bound("smoothness score of the final coverage, worst seed", "score rho_final", 0.99, "above"),
         ),
@@ -108,6 +108,9 @@ PRESETS: dict[str, DemoPreset] = {
             "Every snapshot is one trajectory, the coverage rho at 128 times; the axis x of the fields is time.",
             "Three numbers vary (alpha, gamma, rho(0)) and the map has two: gamma, which hardly moves the "
             "trajectories, is not found again on it.",
+            "beta = 0.1: trajectories of the upper branch differ so little that with beta = 1 they collapse to one "
+            "point of the map. A learnt noise level resolves them further (error 0.01 instead of 0.03), at the cost of "
+            "some agreement with the branches (ARI 0.96 to 1).",
             "The branches are apart in the data, so finding them is a check of the method rather than a feat.",
         ),
     ),

@@ -61,7 +61,9 @@ def test_a_bound_judges_the_worst_seed():
 
 
 def test_presets_are_what_the_page_promises():
-    assert set(PRESETS) == {"channel", "free_stream"}
+    assert {name: preset.system for name, preset in PRESETS.items()} == {
+        "channel": "wake", "free_stream": "wake", "surface_reaction": "surface_reaction",
+    }  # fmt: skip
     channel = PRESETS["channel"]
     assert channel.simulate["n_runs"] >= 180
     assert (channel.model.latent_dim, channel.model.n_components) == (2, 3)

@@ -71,7 +71,10 @@ def growth_rate(b: Floats) -> Floats:
 
 
 def onset(low: float, high: float) -> float:
-    """The b in [low, high] at which the growth rate changes sign (a Hopf bifurcation)."""
+    """The b in [low, high] at which the growth rate changes sign (a Hopf bifurcation); NaN where it does not."""
     from scipy.optimize import brentq
 
+    ends = growth_rate(np.array([low, high]))
+    if ends[0] * ends[1] > 0:
+        return float("nan")
     return float(brentq(lambda b: float(growth_rate(np.array([b]))[0]), low, high, xtol=1e-12))

@@ -46,9 +46,9 @@ def branch(draws: Draws) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Fl
 
 def scalar_arrays(times: Floats, rho: Floats, draws: Draws) -> Arrays:
     """Quantities and labels of records ``rho`` [N, T] of the one-variable model."""
-    label, unstable, approached = branch(draws)
-    from scipy.integrate import simpson  # a first transient of a few samples is too steep for trapezia
+    from scipy.integrate import simpson  # the first transient is too steep for trapezia
 
+    label, unstable, approached = branch(draws)
     flux = scalar.reaction_flux(rho, draws["kappa"][:, None])
     quantities = {
         **draws,
