@@ -41,7 +41,7 @@ BATCH = 64
 SHAPE = (SAMPLES, N // SAMPLES, *GRID[::-1], 3)  # b t x y c, as The Well and PDEBench store
 DIMS = "b t x y c"
 TRAIN_SHAPE = (3, 41, 220)  # the channel wake
-TRAIN_N = 512
+TRAIN_N = 256
 
 Rows = np.ndarray[Any, Any]
 Read = Callable[[Rows], np.ndarray[Any, Any]]
