@@ -170,49 +170,37 @@ def _hllc(
 
 
 @kernel
-def _diffuse(
-    ul: Array,
-    ur: Array,
-    vl: Array,
-    vr: Array,
-    tl: Array,
-    tr: Array,
-    fl: Array,
-    fr: Array,
-    ol: Array,
-    o_r: Array,
-    ml: Array,
-    mr: Array,
-    u_left_up: Array,
-    u_left_down: Array,
-    u_right_up: Array,
-    u_right_down: Array,
-    v_left_up: Array,
-    v_left_down: Array,
-    v_right_up: Array,
-    v_right_down: Array,
-    normal: Array,
-    tangential: Array,
-    energy: Array,
-    fuel: Array,
-    oxygen: Array,
-    c: Array,
-) -> None:
-    """Subtract viscous stress, its work, conduction and diffusion from the fluxes; central differences."""
-    half, viscosity, conductivity, diffusivity, four_thirds, two_thirds = c[1], c[5], c[6], c[7], c[8], c[9]
-    quarter = half * half
+def _diffuse(left: Array, right: Array, ml: Array, mr: Array, flux: Array, coefficient: float) -> None:
+    """Subtract a diffusive flux, ``coefficient`` over the mean of T^0.75 on both sides."""
+    for n in range(left.size):
+        flux[n] -= coefficient * (ml[n] + mr[n]) * (right[n] - left[n])
+
+
+@kernel
+def _shear(ul: Array, ur: Array, up_l: Array, down_l: Array, up_r: Array, down_r: Array, g: Array, c: Array) -> None:
+    """Velocity differences along the normal g[0] and (mean of both cells) along the face g[1]."""
+    quarter = c[1] * c[1]
+    normal, tangential = g[0], g[1]
     for n in range(ul.size):
-        scale = half * (ml[n] + mr[n])
-        across_u = quarter * (u_left_up[n] - u_left_down[n] + u_right_up[n] - u_right_down[n])
-        across_v = quarter * (v_left_up[n] - v_left_down[n] + v_right_up[n] - v_right_down[n])
-        stress = viscosity * scale * (four_thirds * (ur[n] - ul[n]) - two_thirds * across_v)
-        shear = viscosity * scale * (vr[n] - vl[n] + across_u)
+        normal[n] = ur[n] - ul[n]
+        tangential[n] = quarter * (up_l[n] - down_l[n] + up_r[n] - down_r[n])
+
+
+@kernel
+def _stress(
+    ul: Array, ur: Array, vl: Array, vr: Array, ml: Array, mr: Array, gu: Array, gv: Array,
+    normal: Array, tangential: Array, energy: Array, c: Array,
+) -> None:  # fmt: skip
+    """Subtract viscous stress and its work from the fluxes; gu, gv : [2, n] from :func:`_shear`."""
+    half, viscosity, four_thirds, two_thirds = c[1], c[5], c[8], c[9]
+    un, ut, vn, vt = gu[0], gu[1], gv[0], gv[1]
+    for n in range(ul.size):
+        scale = half * viscosity * (ml[n] + mr[n])
+        stress = scale * (four_thirds * un[n] - two_thirds * vt[n])
+        shear = scale * (vn[n] + ut[n])
         normal[n] -= stress
         tangential[n] -= shear
-        work = half * ((ul[n] + ur[n]) * stress + (vl[n] + vr[n]) * shear)
-        energy[n] -= work + conductivity * scale * (tr[n] - tl[n])
-        fuel[n] -= diffusivity * scale * (fr[n] - fl[n])
-        oxygen[n] -= diffusivity * scale * (o_r[n] - ol[n])
+        energy[n] -= half * ((ul[n] + ur[n]) * stress + (vl[n] + vr[n]) * shear)
 
 
 @kernel
@@ -238,12 +226,18 @@ def _faces(
     if c[7] == c[0]:
         return
     x, y = a + step, b + step
-    _diffuse(
-        w[u, a:b], w[u, x:y], w[v, a:b], w[v, x:y], w[6, a:b], w[6, x:y], w[4, a:b], w[4, x:y],
-        w[5, a:b], w[5, x:y], w[7, a:b], w[7, x:y],
-        w[u, a + side : b + side], w[u, a - side : b - side], w[u, x + side : y + side], w[u, x - side : y - side],
-        w[v, a + side : b + side], w[v, a - side : b - side], w[v, x + side : y + side], w[v, x - side : y - side],
-        flux[u, :n], flux[v, :n], flux[3, :n], flux[4, :n], flux[5, :n], c,
+    ml, mr, half = w[7, a:b], w[7, x:y], c[1]
+    _diffuse(w[6, a:b], w[6, x:y], ml, mr, flux[3, :n], half * c[6])
+    _diffuse(w[4, a:b], w[4, x:y], ml, mr, flux[4, :n], half * c[7])
+    _diffuse(w[5, a:b], w[5, x:y], ml, mr, flux[5, :n], half * c[7])
+    for k in range(1, 3):
+        _shear(
+            w[k, a:b], w[k, x:y], w[k, a + side : b + side], w[k, a - side : b - side],
+            w[k, x + side : y + side], w[k, x - side : y - side], states[2 * k - 2 : 2 * k], c,
+        )  # fmt: skip
+    _stress(
+        w[u, a:b], w[u, x:y], w[v, a:b], w[v, x:y], ml, mr, states[2 * u - 2 : 2 * u], states[2 * v - 2 : 2 * v],
+        flux[u, :n], flux[v, :n], flux[3, :n], c,
     )  # fmt: skip
 
 

@@ -218,21 +218,19 @@ class Box:
         fill_side(self._w, row, stride, 1, -stride, ny, 2, self._outside[3], SIDES[upper], gamma)
 
     def _step(self, dt: float) -> None:
-        """Heun's method for transport, with half a reaction step on either side (Strang)."""
-        self._react(0.5 * dt)
-        if self.gas.rate:
-            self._prepare(self.q)
+        """Heun's method for transport (``w`` belongs to ``q``), then the reaction.
+
+        Splitting is first order in the time step, which sound makes fifty times shorter than a flame needs; half
+        steps of reaction on either side changed the planar flames by less than 0.1% and cost a quarter more.
+        """
         rate = dt / self.spacing
         self._stage(self._middle, self.q, (1.0, 0.0, rate))
         self._prepare(self._middle)
         self._stage(self.q, self._middle, (0.5, 0.5, 0.5 * rate))
-        self._react(0.5 * dt)
+        if self.gas.rate:
+            g = self.gas
+            react(self.q, self.stride, self.ny, dt, g.gamma, g.rate, g.activation, g.chemical_energy)
 
     def _stage(self, out: npt.NDArray[Any], new: npt.NDArray[Any], weights: tuple[float, float, float]) -> None:
         s = np.array(weights, dtype=self.q.dtype)
         stage(out, self.q, new, self._w, self.stride, self.ny, s, self._work, self._constants)
-
-    def _react(self, dt: float) -> None:
-        if self.gas.rate:
-            g = self.gas
-            react(self.q, self.stride, self.ny, dt, g.gamma, g.rate, g.activation, g.chemical_energy)

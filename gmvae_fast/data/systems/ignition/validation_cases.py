@@ -105,7 +105,7 @@ def blast(stop: threading.Event, cells: int) -> Measured:
     return {"exponent": float(exponent), "radius at 1": radii[-1]}
 
 
-def flame(stop: threading.Event, phi: float, spacing: float, length: float = 0.6, end: float | None = None) -> Measured:
+def flame(stop: threading.Event, phi: float, spacing: float) -> Measured:
     """Mass burning rate rho_u S_L of a planar flame at pressure 1, running from an open hot end to a closed one.
 
     The unburnt gas is at rest at the closed end; the burnt gas leaves through the open one, whose outer velocity
@@ -114,18 +114,21 @@ def flame(stop: threading.Event, phi: float, spacing: float, length: float = 0.6
     last half of the run and over the progress (1 or phi) of complete burning.
     """
     sides: Any = (("open", "wall"), ("periodic", "periodic"))
-    box = Box(round(length / spacing), 1, spacing, sides=sides, dtype="float64")
+    speed = FLAMES.get(phi, 0.06)
+    thickness = Gas().diffusivity / speed
+    box = Box(round((0.5 + 12.0 * thickness) / spacing), 1, spacing, sides=sides, dtype="float64")
     x = box.centres[0]
     done = min(phi, 1.0)
-    hot = 0.5 * (1.0 - np.tanh((x - 0.15) / 0.015))
+    hot = 0.5 * (1.0 - np.tanh((x - 0.1 - 4.0 * thickness) / (2.0 * thickness)))
     box.set_state(1.0 / (1.0 + box.gas.heat * done * hot), 0.0, 0.0, 1.0, phi - done * hot, 1.0 - done * hot)
-    end = end if end is not None else 5.0 * (0.053 / FLAMES.get(phi, 0.06))
-    times, unburnt = np.linspace(0.0, end, 201), []
+    times, unburnt, pressure = np.linspace(0.0, 0.265 / speed, 401), [], []
     for time in times:
         box.advance(float(time), stop, f"in the flame at phi = {phi}")
         state = box.primitives()[:, 0]
-        box.outside_velocity("left", -max(0.0, -float(state[1, 0])))
+        rho, u, _, p = state[:4, :10].mean(axis=1)
+        box.outside_velocity("left", min(0.0, u - 2.0 * (p - 1.0) / math.sqrt(box.gas.gamma * rho * p)))
+        pressure.append(state[3].mean())
         unburnt.append(float((state[0] * (state[5] if phi >= 1 else state[4])).sum()) * spacing)
-    late = slice(100, None)
+    late = slice(200, None)
     slope = np.polyfit(times[late], np.array(unburnt)[late], 1)[0] / done
-    return {"rho_u S_L": -float(slope), "pressure": float(state[3].mean()), "left": unburnt[-1]}
+    return {"rho_u S_L": -float(slope), "pressure": float(np.mean(pressure[late])), "left": unburnt[-1]}
