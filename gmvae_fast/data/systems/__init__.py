@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import wake
+from . import ignition, wake
 
 #: Each module offers ``simulate(...) -> Snapshots`` and ``validate(...)``.
 SYSTEMS: Mapping[str, ModuleType] = {
+    "ignition": ignition,
     "wake": wake,
 }
 
@@ -20,4 +21,4 @@ def get_system(name: str) -> ModuleType:
     return SYSTEMS[name]
 
 
-__all__ = ["SYSTEMS", "get_system", "wake"]
+__all__ = ["SYSTEMS", "get_system", "ignition", "wake"]

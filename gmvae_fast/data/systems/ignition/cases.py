@@ -92,7 +92,7 @@ class IgnitionCase:
         measured = {name: np.array([row[name] for row in rows]) for name in MEASURED}
         constants = {"E": self.energy, "phi": self.phi, "spark_x": self.spark_x, "spark_y": self.spark_y}
         constants |= {"tilt": self.tilt, "half_width": self.half_width, "velocity": self.velocity}
-        result = outcome(time, measured["hot_area"], measured["burnt_mass"], reached)
+        result = outcome(time, measured["hot_area"], reached)
         return {
             "rejected": np.array(False),
             "fields": np.stack(pictures)[:, None],
@@ -101,7 +101,7 @@ class IgnitionCase:
             **{f"quantities/{name}": np.full(n, value) for name, value in constants.items()},
             **{f"quantities/{name}": values for name, values in measured.items()},
             "labels/outcome": np.full(n, result),
-            "labels/stage": stages(measured["hot_area"], measured["max_pressure"]),
+            "labels/stage": stages(time, measured["hot_area"]),
         }
 
 
