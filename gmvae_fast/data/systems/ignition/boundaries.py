@@ -13,7 +13,15 @@ SIDES = {"open": 0, "wall": 1, "periodic": 2}
 
 @kernel
 def fill_side(
-    w: Array, start: int, count: int, along: int, inward: int, extent: int, normal: int, outside: Array, kind: int,
+    w: Array,
+    start: int,
+    count: int,
+    along: int,
+    inward: int,
+    extent: int,
+    normal: int,
+    outside: Array,
+    kind: int,
     gamma: float,
 ) -> None:
     """Fill two layers of ghost cells of one side.

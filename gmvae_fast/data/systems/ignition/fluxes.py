@@ -251,9 +251,7 @@ def _advance(
 
 
 @kernel
-def stage(
-    out: Array, old: Array, new: Array, w: Array, stride: int, ny: int, s: Array, work: Array, c: Array
-) -> None:
+def stage(out: Array, old: Array, new: Array, w: Array, stride: int, ny: int, s: Array, work: Array, c: Array) -> None:
     """One stage: ``out = s[0] old + s[1] new - s[2] (differences of the fluxes of w)`` in every cell.
 
     out, old, new : [6, cells]; may be the same array.  w : [8, cells] with ghost cells filled.
