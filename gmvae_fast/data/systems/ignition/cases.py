@@ -84,11 +84,11 @@ class IgnitionCase:
             "burnt_mass": float((state[0] * (1.0 - state[5])).sum()) * area,
             "max_pressure": float(state[3].max()),
         }
-        return row, bool(hot.any() and not hot[rim:-rim, rim:-rim].sum() == hot.sum())
+        return row, bool(hot.any() and hot[rim:-rim, rim:-rim].sum() != hot.sum())
 
     def _assemble(self, pictures: list[Any], rows: list[dict[str, float]], reached: bool) -> Arrays:
         n = len(rows)
-        time = self.interval * np.arange(n)
+        time: Floats = self.interval * np.arange(n, dtype=np.float64)
         measured = {name: np.array([row[name] for row in rows]) for name in MEASURED}
         constants = {"E": self.energy, "phi": self.phi, "spark_x": self.spark_x, "spark_y": self.spark_y}
         constants |= {"tilt": self.tilt, "half_width": self.half_width, "velocity": self.velocity}
@@ -107,5 +107,6 @@ class IgnitionCase:
 
 def coordinates(pixels: int) -> dict[str, Floats]:
     """Pixel centres: x from the nozzle, y from the axis of the jet."""
-    x: Floats = (np.arange(pixels) + 0.5) * (WINDOW / pixels)
-    return {"x": x, "y": x - 0.5 * WINDOW}
+    x: Floats = (np.arange(pixels, dtype=np.float64) + 0.5) * (WINDOW / pixels)
+    y: Floats = x - 0.5 * WINDOW
+    return {"x": x, "y": y}

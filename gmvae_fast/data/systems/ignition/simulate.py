@@ -89,7 +89,8 @@ def simulate(
 
     plan = DESIGNS[design](n_runs, int(seed))
     noise = [int(np.random.SeedSequence([int(seed), 1, run]).generate_state(1)[0]) for run in range(n_runs)]
-    cases = [IgnitionCase(**p, **settings, knife=knife, noise_seed=s) for p, s in zip(plan, noise, strict=True)]
+    settings["knife"] = knife
+    cases = [IgnitionCase(noise_seed=s, **{**settings, **p}) for p, s in zip(plan, noise, strict=True)]
     results = run_cases(cases, workers, cache_dir, progress, system="ignition", version=SOLVER_VERSION)
     attributes = {
         "system": "ignition",

@@ -112,7 +112,9 @@ class Box:
     @property
     def centres(self) -> tuple[Floats, Floats]:
         """x [nx] from 0 and y [ny] about 0 of the cells' centres."""
-        return (np.arange(self.nx) + 0.5) * self.spacing, (np.arange(self.ny) + 0.5 - 0.5 * self.ny) * self.spacing
+        x: Floats = (np.arange(self.nx, dtype=np.float64) + 0.5) * self.spacing
+        y: Floats = (np.arange(self.ny, dtype=np.float64) + 0.5 - 0.5 * self.ny) * self.spacing
+        return x, y
 
     def inner(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The cells [..., ny, nx] without ghosts of a flat array [..., cells], as a view."""
@@ -139,7 +141,7 @@ class Box:
         for k, values in enumerate((rho, rho * a, rho * b, energy, rho * f, rho * o)):
             self.inner(self.q)[k] = values
         temperature = p / rho
-        edges = ((slice(None), 0), (slice(None), -1), (0, slice(None)), (-1, slice(None)))
+        edges: tuple[Any, ...] = ((slice(None), 0), (slice(None), -1), (0, slice(None)), (-1, slice(None)))
         for outside, edge, inward in zip(self._outside, edges, (a, -a, b, -b), strict=True):
             values = np.stack([inward[edge], f[edge], o[edge], temperature[edge], p[edge]])
             extra = (outside.shape[1] - values.shape[1]) // 2

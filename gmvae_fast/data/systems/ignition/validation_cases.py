@@ -39,7 +39,7 @@ def riemann_solution(left: tuple[float, ...], right: tuple[float, ...], gamma: f
     def jump(p: float) -> float:
         return velocity_change(p, left) + velocity_change(p, right) + right[1] - left[1]
 
-    p_star = brentq(jump, 1e-12, 1e3 * max(left[2], right[2]), xtol=1e-14, rtol=1e-14)
+    p_star = float(brentq(jump, 1e-12, 1e3 * max(left[2], right[2]), xtol=1e-14, rtol=1e-14))
     u_star = 0.5 * (left[1] + right[1] + velocity_change(p_star, right) - velocity_change(p_star, left))
     solution = np.empty((3, len(xi)))
     # The right half is the left half of the mirrored problem.

@@ -93,9 +93,6 @@ def run_cases(
     workers: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
-    *,
-    system: str = "wake",
-    version: int = SOLVER_VERSION,
 ) -> list[Arrays]:
     """Results of all cases in order, from the cache where they stand there.
 
@@ -109,7 +106,7 @@ def run_cases(
     results: list[Arrays | None] = [None] * len(cases)
     jobs = []
     for index, case in enumerate(cases):
-        path = cache_path(system, {**case.parameters(), "solver_version": version}, cache_dir)
+        path = cache_path("wake", {**case.parameters(), "solver_version": SOLVER_VERSION}, cache_dir)
         results[index] = read_entry(path)
         if results[index] is None:
             jobs.append(_Job(index, path, case))
@@ -117,7 +114,7 @@ def run_cases(
     if progress is not None:
         progress(done, len(cases))
     stop = threading.Event()
-    with ThreadPoolExecutor(workers or default_workers(), thread_name_prefix=system) as pool:
+    with ThreadPoolExecutor(workers or default_workers(), thread_name_prefix="wake") as pool:
         try:
             pending: dict[Future[Arrays], _Job] = {pool.submit(job.case.run, stop): job for job in jobs}
             while pending:

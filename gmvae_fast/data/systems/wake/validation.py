@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -41,7 +41,6 @@ class ValidationReport:
     rows: tuple[ValidationRow, ...]
     seconds: dict[str, float]
     quick: bool
-    system: str = "the wake"
 
     @property
     def passed(self) -> bool:
@@ -69,13 +68,11 @@ class ValidationReport:
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "FAILED"
-        return f"{self.table()}\nvalidation of {self.system} ({'quick' if self.quick else 'full'}): {verdict}"
+        return f"{self.table()}\nvalidation of the wake ({'quick' if self.quick else 'full'}): {verdict}"
 
 
 @dataclass(frozen=True)
-class Band:
-    """The band of one measured quantity."""
-
+class _Band:
     quantity: str
     low: float
     high: float
@@ -83,31 +80,29 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Check:
-    """A case, and the bands of what it measures."""
-
+class _Check:
     case: str
     run: Callable[[threading.Event], dict[str, float]]
-    bands: tuple[Band, ...]
+    bands: tuple[_Band, ...]
 
 
-def within(quantity: str, low: float, high: float, tolerance: float, source: str) -> Band:
+def _within(quantity: str, low: float, high: float, tolerance: float, source: str) -> _Band:
     """A reference interval widened by a relative tolerance on both sides."""
     span = tolerance * max(abs(low), abs(high))
     note = f"{source}, within {100 * tolerance:g}%" if tolerance else source
-    return Band(quantity, low - span, high + span, note)
+    return _Band(quantity, low - span, high + span, note)
 
 
-def _exact_checks() -> list[Check]:
+def _exact_checks() -> list[_Check]:
     from . import validation_cases as c
 
     return [
-        Check("Taylor-Green", c.taylor_green, (within("decay rate", 1.0, 1.0, 0.01, "exact"),)),
-        Check("Poiseuille, 20 cells", c.poiseuille, (Band("largest error", 0.0, 0.005, "exact, second order"),)),
+        _Check("Taylor-Green", c.taylor_green, (_within("decay rate", 1.0, 1.0, 0.01, "exact"),)),
+        _Check("Poiseuille, 20 cells", c.poiseuille, (_Band("largest error", 0.0, 0.005, "exact, second order"),)),
     ]
 
 
-def _quick_checks() -> list[Check]:
+def _quick_checks() -> list[_Check]:
     """Coarse: 20 cells a diameter at three times the Mach number of a careful run; hence wider bands for lift.
 
     The free stream has 10 cells a diameter and a blockage of 5%: each raises drag by about 5%.
@@ -115,84 +110,84 @@ def _quick_checks() -> list[Check]:
     from . import validation_cases as c
 
     return [
-        Check(
+        _Check(
             "channel 2D-1, D = 20 cells",
             lambda stop: c.channel_steady(stop, 20, 0.1),
             (
-                within("drag", 5.5795, 5.5795, 0.02, SCHAEFER_TUREK),
-                within("lift", 0.0106, 0.0106, 0.15, SCHAEFER_TUREK),
-                within("pressure drop", 0.1175, 0.1175, 0.02, SCHAEFER_TUREK),
+                _within("drag", 5.5795, 5.5795, 0.02, SCHAEFER_TUREK),
+                _within("lift", 0.0106, 0.0106, 0.15, SCHAEFER_TUREK),
+                _within("pressure drop", 0.1175, 0.1175, 0.02, SCHAEFER_TUREK),
             ),
         ),
-        Check(
+        _Check(
             "channel 2D-2, D = 20 cells",
             lambda stop: c.channel_shedding(stop, 20, 0.1),
             (
-                within("largest drag", 3.22, 3.24, 0.03, SCHAEFER_TUREK),
-                within("largest lift", 0.99, 1.01, 0.10, SCHAEFER_TUREK),
-                within("Strouhal", 0.295, 0.305, 0.03, SCHAEFER_TUREK),
+                _within("largest drag", 3.22, 3.24, 0.03, SCHAEFER_TUREK),
+                _within("largest lift", 0.99, 1.01, 0.10, SCHAEFER_TUREK),
+                _within("Strouhal", 0.295, 0.305, 0.03, SCHAEFER_TUREK),
             ),
         ),
-        Check(
+        _Check(
             "free stream Re 100, D = 10 cells, 20 D wide",
             lambda stop: c.stream(stop, 100.0, 10, 0.1, (24.0, 20.0, 8.0), 100.0),
             (
-                within("Strouhal", 0.164, 0.167, 0.04, WIDE),
-                within("drag", 1.33, 1.38, 0.08, WIDE),
+                _within("Strouhal", 0.164, 0.167, 0.04, WIDE),
+                _within("drag", 1.33, 1.38, 0.08, WIDE),
             ),
         ),
     ]
 
 
-def _full_checks() -> list[Check]:
+def _full_checks() -> list[_Check]:
     """In order of cost, the longest first, so that two processors finish together."""
     from . import validation_cases as c
 
     wide = (50.0, 40.0, 16.0)
     return [
-        Check(
+        _Check(
             "free stream Re 100, D = 20 cells, 40 D wide",
             lambda stop: c.stream(stop, 100.0, 20, 0.05, wide, 120.0),
             (
-                Band("Strouhal", 0.164, 0.167, WIDE),
-                Band("drag", 1.33, 1.38, WIDE),
-                within("lift amplitude", 0.33, 0.34, 0.10, WIDE),
+                _Band("Strouhal", 0.164, 0.167, WIDE),
+                _Band("drag", 1.33, 1.38, WIDE),
+                _within("lift amplitude", 0.33, 0.34, 0.10, WIDE),
             ),
         ),
-        Check(
+        _Check(
             "free stream Re 200, D = 20 cells, 40 D wide",
             lambda stop: c.stream(stop, 200.0, 20, 0.05, wide, 120.0),
             (
-                Band("Strouhal", 0.195, 0.200, WIDE),
-                Band("drag", 1.31, 1.37, RE_200),
-                within("lift amplitude", 0.69, 0.70, 0.10, LIFT_200),
+                _Band("Strouhal", 0.195, 0.200, WIDE),
+                _Band("drag", 1.31, 1.37, RE_200),
+                _within("lift amplitude", 0.69, 0.70, 0.10, LIFT_200),
             ),
         ),
-        Check(
+        _Check(
             "channel 2D-3, D = 40 cells",
             lambda stop: c.channel_pulse(stop, 40, 0.05),
             (
-                within("largest drag", 2.9509, 2.9509, 0.02, JOHN),
-                within("largest lift", 0.4779, 0.4779, 0.06, JOHN),
-                within("final pressure drop", -0.1116, -0.1116, 0.03, JOHN),
+                _within("largest drag", 2.9509, 2.9509, 0.02, JOHN),
+                _within("largest lift", 0.4779, 0.4779, 0.06, JOHN),
+                _within("final pressure drop", -0.1116, -0.1116, 0.03, JOHN),
             ),
         ),
-        Check(
+        _Check(
             "channel 2D-2, D = 40 cells",
             lambda stop: c.channel_shedding(stop, 40, 0.05),
             (
-                within("largest drag", 3.22, 3.24, 0.03, SCHAEFER_TUREK),
-                within("largest lift", 0.99, 1.01, 0.03, SCHAEFER_TUREK),
-                within("Strouhal", 0.295, 0.305, 0.03, SCHAEFER_TUREK),
+                _within("largest drag", 3.22, 3.24, 0.03, SCHAEFER_TUREK),
+                _within("largest lift", 0.99, 1.01, 0.03, SCHAEFER_TUREK),
+                _within("Strouhal", 0.295, 0.305, 0.03, SCHAEFER_TUREK),
             ),
         ),
-        Check(
+        _Check(
             "channel 2D-1, D = 40 cells",
             lambda stop: c.channel_steady(stop, 40, 0.05),
             (
-                within("drag", 5.5795, 5.5795, 0.02, SCHAEFER_TUREK),
-                within("lift", 0.0106, 0.0106, 0.05, SCHAEFER_TUREK),
-                within("pressure drop", 0.1175, 0.1175, 0.01, SCHAEFER_TUREK),
+                _within("drag", 5.5795, 5.5795, 0.02, SCHAEFER_TUREK),
+                _within("lift", 0.0106, 0.0106, 0.05, SCHAEFER_TUREK),
+                _within("pressure drop", 0.1175, 0.1175, 0.01, SCHAEFER_TUREK),
             ),
         ),
     ]
@@ -209,25 +204,14 @@ def validate(quick: bool = False, progress: Progress | None = None, workers: int
     workers : int
         Cases at a time; default all processors.
     """
-    checks = [*(_quick_checks() if quick else _full_checks()), *_exact_checks()]
-    return run_checks(checks, quick, progress, workers)
-
-
-def run_checks(
-    checks: Sequence[Check],
-    quick: bool,
-    progress: Progress | None = None,
-    workers: int | None = None,
-    system: str = "the wake",
-) -> ValidationReport:
-    """Run the cases side by side and compare; the report lists them from the last to the first."""
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1 or None, got {workers}")
+    checks = [*(_quick_checks() if quick else _full_checks()), *_exact_checks()]
     measured: dict[str, tuple[dict[str, float], float]] = {}
     stop = threading.Event()
     if progress is not None:
         progress(0, len(checks))
-    with ThreadPoolExecutor(workers or default_workers(), thread_name_prefix="validation") as pool:
+    with ThreadPoolExecutor(workers or default_workers(), thread_name_prefix="wake") as pool:
         try:
             pending: set[Future[tuple[str, dict[str, float], float]]] = {
                 pool.submit(_timed, check, stop) for check in checks
@@ -248,10 +232,10 @@ def run_checks(
         for check in reversed(checks)
         for b in check.bands
     )
-    return ValidationReport(rows, {case: seconds for case, (_, seconds) in measured.items()}, quick, system)
+    return ValidationReport(rows, {case: seconds for case, (_, seconds) in measured.items()}, quick)
 
 
-def _timed(check: Check, stop: threading.Event) -> tuple[str, dict[str, float], float]:
+def _timed(check: _Check, stop: threading.Event) -> tuple[str, dict[str, float], float]:
     start = time.perf_counter()
     values = check.run(stop)
     return check.case, values, time.perf_counter() - start
