@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from gmvae_fast.data.systems._runs import Interrupted
+from gmvae_fast.data.systems._validation import ValidationReport, ValidationRow
+
 from .designs import DESIGNS, Design
-from .runs import Interrupted, SimulationError
+from .runs import SimulationError
 from .simulate import SIZES, simulate
-from .validation import ValidationReport, ValidationRow, validate
+from .validation import validate
 
 __all__ = [
     "DESIGNS",

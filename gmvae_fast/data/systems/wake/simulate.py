@@ -10,9 +10,11 @@ import numpy as np
 
 from gmvae_fast.data.cache import Arrays
 from gmvae_fast.data.snapshots import Snapshots
+from gmvae_fast.data.systems._arguments import one_of, whole_number
+from gmvae_fast.data.systems._runs import Case, Progress, run_cases
 
 from .designs import DESIGNS, Design
-from .runs import SOLVER_VERSION, Case, Progress, run_cases
+from .runs import SOLVER_VERSION
 
 #: Numerical settings by geometry and size; the rest of each case keeps its defaults ("demo").
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
@@ -94,38 +96,26 @@ def simulate(
     ImportError
         numba is missing.
     """
-    _one_of("geometry", geometry, DESIGNS)
-    _one_of(f"design of {geometry}", design, DESIGNS[geometry])
-    _one_of("size", size, SIZES[geometry])
-    n_runs = DEFAULT_RUNS[geometry] if n_runs is None else _count("n_runs", n_runs)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-    plan = DESIGNS[geometry][design](n_runs, int(seed))
+    one_of("geometry", geometry, DESIGNS)
+    one_of(f"design of {geometry}", design, DESIGNS[geometry])
+    one_of("size", size, SIZES[geometry])
+    n_runs = DEFAULT_RUNS[geometry] if n_runs is None else whole_number("n_runs", n_runs, 1)
+    seed = whole_number("seed", seed, 0)
+    plan = DESIGNS[geometry][design](n_runs, seed)
     cases = _cases(geometry, plan, size, snapshots_per_run)
-    results = run_cases(cases, workers, cache_dir, progress)
+    results = run_cases("wake", SOLVER_VERSION, cases, workers, cache_dir, progress)
     attributes = {
         "system": "wake",
         "geometry": geometry,
         "design": design,
         "size": size,
-        "seed": int(seed),
+        "seed": seed,
         "n_runs": n_runs,
         "units": UNITS[geometry],
         "solver_version": SOLVER_VERSION,
         "run_parameters": [case.parameters() for case in cases],
     }
     return _assemble(geometry, plan, results, attributes)
-
-
-def _one_of(name: str, value: str, known: dict[str, Any]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}")
-
-
-def _count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
-    return int(value)
 
 
 def _cases(geometry: str, plan: Design, size: str, snapshots_per_run: int | None) -> list[Case]:
@@ -137,7 +127,7 @@ def _cases(geometry: str, plan: Design, size: str, snapshots_per_run: int | None
 
         return [ChannelCase(float(re), **settings) for re in plan.reynolds]
     if snapshots_per_run is not None:
-        settings["n_snapshots"] = _count("snapshots_per_run", snapshots_per_run)
+        settings["n_snapshots"] = whole_number("snapshots_per_run", snapshots_per_run, 1)
     from .free_stream import StreamCase
 
     return [StreamCase(float(re), **settings) for re in plan.reynolds]
