@@ -25,7 +25,7 @@ PERIODIC = (("periodic", "periodic"), ("periodic", "periodic"))
 def test_the_quick_validation_passes():
     report = ignition.validate(quick=True)
     assert report.passed, str(report)
-    assert "validation of ignition (quick)" in str(report)
+    assert "validation of the ignition (quick)" in str(report)
 
 
 @pytest.mark.parametrize("checks", [_full_checks, _quick_checks])
@@ -103,7 +103,8 @@ def test_heat_diffuses_at_the_exact_rate():
 @pytest.mark.parametrize("axis", ["x", "y"])
 def test_shear_diffuses_at_the_exact_rate(axis):
     n, viscosity = 64, 0.7 * 0.01
-    box = Box(*((1, n) if axis == "x" else (n, 1)), 1 / n, Gas(rate=0.0, diffusivity=0.01), sides=PERIODIC, dtype="float64")  # fmt: skip
+    nx, ny = (1, n) if axis == "x" else (n, 1)
+    box = Box(nx, ny, 1 / n, Gas(rate=0.0, diffusivity=0.01), sides=PERIODIC, dtype="float64")
     s = (np.arange(n) + 0.5) / n
     wave = 0.01 * np.sin(2 * np.pi * s)
     box.set_state(1.0, wave[:, None] if axis == "x" else 0.0, wave if axis == "y" else 0.0, 1.0, 0.0, 1.0)
@@ -147,12 +148,12 @@ def test_reaction_against_an_ode_solver():
         return [-gas.rate * rho * y[0] * (oxygen - fuel + y[0]) * np.exp(-gas.activation / warm)]
 
     # Just short of thermal runaway, where errors in the rate are magnified most.
-    end = 0.006
+    end = 0.011
     exact = solve_ivp(rhs, (0, end), [fuel], rtol=1e-10, atol=1e-12).y[0, -1]
     steps = 60
     for _ in range(steps):
         react(box.q, box.stride, 1, end / steps, gas.gamma, gas.rate, gas.activation, gas.chemical_energy)
-    assert 0.05 < fuel - exact
+    assert fuel - exact > 0.05
     assert box.primitives()[4, 0, 0] == pytest.approx(exact, rel=0.02)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gmvae_fast.data.systems.wake.runs import Interrupted, SimulationError
-from gmvae_fast.data.systems.wake.validation import ValidationReport, ValidationRow
+from gmvae_fast.data.systems._runs import Interrupted
+from gmvae_fast.data.systems._validation import ValidationReport, ValidationRow
+from gmvae_fast.data.systems.wake.runs import SimulationError
 
 from .designs import DESIGNS
 from .simulate import SIZES, simulate

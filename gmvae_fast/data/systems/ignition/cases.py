@@ -56,7 +56,7 @@ class IgnitionCase:
         return asdict(self)
 
     def run(self, stop: threading.Event) -> Arrays:
-        """See :class:`gmvae_fast.data.systems.wake.runs.Case`; an empty result with ``rejected`` for a detonation."""
+        """See :class:`gmvae_fast.data.systems._runs.Case`; an empty result with ``rejected`` for a detonation."""
         spark = Spark(self.energy, self.spark_x, self.spark_y, self.tilt)
         box = start(self.cells, Jet(self.phi, self.half_width, self.velocity), spark)
         optics, rng = Optics(knife=self.knife), np.random.default_rng(self.noise_seed)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gmvae_fast.data.cache import Arrays
 from gmvae_fast.data.snapshots import Snapshots
-from gmvae_fast.data.systems.wake.runs import Progress, SimulationError, run_cases
+from gmvae_fast.data.systems._arguments import one_of, whole_number
+from gmvae_fast.data.systems._runs import Progress, run_cases
+from gmvae_fast.data.systems.wake.runs import SimulationError
 
 from .designs import DESIGNS
 from .outcomes import OUTCOMES, STAGES
@@ -76,44 +78,32 @@ def simulate(
     ImportError
         numba is missing.
     """
-    _one_of("design", design, DESIGNS)
-    _one_of("size", size, SIZES)
-    _one_of("knife", knife, {"x": 0, "y": 1})
-    n_runs = DEFAULT_RUNS[size] if n_runs is None else _count("n_runs", n_runs)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    one_of("design", design, DESIGNS)
+    one_of("size", size, SIZES)
+    one_of("knife", knife, ("x", "y"))
+    n_runs = DEFAULT_RUNS[size] if n_runs is None else whole_number("n_runs", n_runs, 1)
+    seed = whole_number("seed", seed, 0)
     settings = dict(SIZES[size])
     if snapshots_per_run is not None:
-        settings["n_frames"] = _count("snapshots_per_run", snapshots_per_run)
+        settings["n_frames"] = whole_number("snapshots_per_run", snapshots_per_run, 1)
     from .cases import IgnitionCase
 
-    plan = DESIGNS[design](n_runs, int(seed))
-    noise = [int(np.random.SeedSequence([int(seed), 1, run]).generate_state(1)[0]) for run in range(n_runs)]
+    plan = DESIGNS[design](n_runs, seed)
+    noise = [int(np.random.SeedSequence([seed, 1, run]).generate_state(1)[0]) for run in range(n_runs)]
     settings["knife"] = knife
     cases = [IgnitionCase(noise_seed=s, **{**settings, **p}) for p, s in zip(plan, noise, strict=True)]
-    results = run_cases(cases, workers, cache_dir, progress, system="ignition", version=SOLVER_VERSION)
+    results = run_cases("ignition", SOLVER_VERSION, cases, workers, cache_dir, progress)
     attributes = {
         "system": "ignition",
         "design": design,
         "size": size,
-        "seed": int(seed),
+        "seed": seed,
         "n_runs": n_runs,
         "units": UNITS,
         "solver_version": SOLVER_VERSION,
         "run_parameters": [case.parameters() for case in cases],
     }
     return _assemble(results, settings["pixels"], attributes)
-
-
-def _one_of(name: str, value: str, known: Mapping[str, Any]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}")
-
-
-def _count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
-    return int(value)
 
 
 def _assemble(results: Sequence[Arrays], pixels: int, attributes: dict[str, Any]) -> Snapshots:

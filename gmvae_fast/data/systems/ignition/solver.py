@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gmvae_fast.data.systems.wake.runs import Interrupted, SimulationError
+from gmvae_fast.data.systems._runs import Interrupted
+from gmvae_fast.data.systems.wake.runs import SimulationError
 
 from .boundaries import SIDES, fill_side
 from .fluxes import GHOSTS, N_CONSERVED, N_PRIMITIVE, PRESSURE_FLOOR, fastest, gas_constants, primitives, stage

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gmvae_fast.data.systems.wake.runs import Progress
-from gmvae_fast.data.systems.wake.validation import Band, Check, ValidationReport, run_checks, within
+from gmvae_fast.data.systems._runs import Progress
+from gmvae_fast.data.systems._validation import Band, Check, ValidationReport, run_checks, within
 
 SEDOV = "Sedov; Kamm & Timmes, LA-UR-07-2849 (2007)"
 PROTOTYPE = "prototype of the same model"
@@ -82,4 +82,4 @@ def validate(quick: bool = False, progress: Progress | None = None, workers: int
     workers : int
         Cases at a time; default all processors.
     """
-    return run_checks(_quick_checks() if quick else _full_checks(), quick, progress, workers, "ignition")
+    return run_checks("ignition", _quick_checks() if quick else _full_checks(), quick, progress, workers)

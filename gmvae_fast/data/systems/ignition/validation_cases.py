@@ -34,7 +34,8 @@ def riemann_solution(left: tuple[float, ...], right: tuple[float, ...], gamma: f
         if p > pressure:
             a, b = 2.0 / ((gamma + 1.0) * rho), pressure * (gamma - 1.0) / (gamma + 1.0)
             return (p - pressure) * math.sqrt(a / (p + b))
-        return 2.0 * sound(state) / (gamma - 1.0) * ((p / pressure) ** ((gamma - 1.0) / (2.0 * gamma)) - 1.0)
+        change = 2.0 * sound(state) / (gamma - 1.0) * ((p / pressure) ** ((gamma - 1.0) / (2.0 * gamma)) - 1.0)
+        return float(change)
 
     def jump(p: float) -> float:
         return velocity_change(p, left) + velocity_change(p, right) + right[1] - left[1]
