@@ -18,9 +18,10 @@ from .solver import Box
 
 Floats = npt.NDArray[np.float64]
 
-#: A run whose hot area passes this by this frame detonated: an artefact of a flame too fast for its sound.
+#: A run whose hot area passes this, or that reaches the border, by this time detonated: an artefact of a flame too
+#: fast for its sound.
 DETONATION_AREA = 1.0
-DETONATION_FRAME = 5
+DETONATION_TIME = 0.3
 #: The run ends when hot gas comes this close to the border of the window.
 BORDER = 0.04
 MEASURED = ("hot_area", "max_temperature", "burnt_mass", "max_pressure")
@@ -65,12 +66,12 @@ class IgnitionCase:
             box.advance(frame * self.interval, stop, f"in the run with parameters {self.parameters()}")
             state = box.primitives()
             row, reached = self._measure(box, state)
+            if box.time <= DETONATION_TIME and (reached or row["hot_area"] > DETONATION_AREA):
+                return {"rejected": np.array(True)}
             if reached:
                 break
             pictures.append(picture(state[0], state[6], box.spacing, self.pixels, optics, rng))
             rows.append(row)
-            if frame <= DETONATION_FRAME and row["hot_area"] > DETONATION_AREA:
-                return {"rejected": np.array(True)}
         return self._assemble(pictures, rows, reached)
 
     def _measure(self, box: Box, state: Floats) -> tuple[dict[str, float], bool]:
