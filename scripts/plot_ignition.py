@@ -60,7 +60,7 @@ def draw_frames(study: Snapshots, path: Path) -> None:
 
 def draw_outcomes(study: Snapshots, path: Path) -> None:
     """Outcomes over energy and mixture, and the hot area of every run."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
     first = np.unique(study.trajectory, return_index=True)[1]
     outcome, names = study.labels["outcome"][first], study.attributes["label_names"]["outcome"]
     for kind, (name, colour) in enumerate(zip(names, COLOURS, strict=True)):
@@ -70,13 +70,12 @@ def draw_outcomes(study: Snapshots, path: Path) -> None:
     left.set(xscale="log", xlabel="E", ylabel="phi", title="small: far from the axis of the jet")
     left.set_xticks([0.06, 0.1, 0.15, 0.22], ["0.06", "0.1", "0.15", "0.22"])
     left.minorticks_off()
-    left.legend(fontsize=7)
+    figure.legend(fontsize=7, loc="outside upper left", ncols=3)
     for run, kind in zip(study.trajectory[first], outcome, strict=True):
         mine = study.trajectory == run
         right.plot(study.time[mine], study.quantities["hot_area"][mine], color=COLOURS[kind], lw=0.7)
     right.set(xlabel="t", ylabel="hot area", title="area with T > 3")
     right.set_yscale("symlog", linthresh=0.01)
-    figure.tight_layout()
     figure.savefig(path, dpi=100)
 
 

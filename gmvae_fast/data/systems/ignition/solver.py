@@ -224,7 +224,7 @@ class Box:
         """Heun's method for transport (``w`` belongs to ``q``), then the reaction.
 
         Splitting is first order in the time step, which sound makes fifty times shorter than a flame needs; half
-        steps of reaction on either side changed the planar flames by less than 0.1% and cost a quarter more.
+        steps of reaction on either side changed the planar flames by up to 1.5% (dx = 0.01) and cost a quarter more.
         """
         rate = dt / self.spacing
         self._stage(self._middle, self.q, (1.0, 0.0, rate))
