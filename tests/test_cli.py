@@ -88,7 +88,7 @@ def test_info_for_people(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["simulate", "pipe", "--out", "x.npz"], "system must be one of ['wake'], got 'pipe'"),
+        (["simulate", "pipe", "--out", "x.npz"], "system must be one of ['ignition', 'wake'], got 'pipe'"),
         (["simulate", "wake", "--geometry", "box", "--out", "x.npz"], "got 'box'"),
         (["simulate", "wake", "--runs", "0", "--out", "x.npz"], "n_runs"),
         (["train", "missing.npz", "--out", "s"], "missing.npz"),
@@ -97,7 +97,7 @@ def test_info_for_people(monkeypatch, capsys):
         (["report", "nothing"], "nothing: no such study folder"),
         (["demo", "--system", "tank"], "system must be one of channel, free_stream, got 'tank'"),
         (["demo", "--seeds", "a,b"], "--seeds must be integers separated by commas, got 'a,b'"),
-        (["validate", "pipe"], "system must be one of ['wake'], got 'pipe'"),
+        (["validate", "pipe"], "system must be one of ['ignition', 'wake'], got 'pipe'"),
     ],
 )
 def test_expected_failures_are_one_line_and_exit_1(arguments, message, tmp_path, monkeypatch, capsys):

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gmvae_fast._checks import check_integer
 from gmvae_fast.data.cache import Arrays
 from gmvae_fast.data.snapshots import Snapshots
-from gmvae_fast.data.systems._arguments import one_of, whole_number
+from gmvae_fast.data.systems._arguments import one_of
 from gmvae_fast.data.systems._runs import Progress, run_cases
 from gmvae_fast.data.systems.wake.runs import SimulationError
 
@@ -81,11 +82,11 @@ def simulate(
     one_of("design", design, DESIGNS)
     one_of("size", size, SIZES)
     one_of("knife", knife, ("x", "y"))
-    n_runs = DEFAULT_RUNS[size] if n_runs is None else whole_number("n_runs", n_runs, 1)
-    seed = whole_number("seed", seed, 0)
+    n_runs = DEFAULT_RUNS[size] if n_runs is None else check_integer("n_runs", n_runs, 1)
+    seed = check_integer("seed", seed, 0)
     settings = dict(SIZES[size])
     if snapshots_per_run is not None:
-        settings["n_frames"] = whole_number("snapshots_per_run", snapshots_per_run, 1)
+        settings["n_frames"] = check_integer("snapshots_per_run", snapshots_per_run, 1)
     from .cases import IgnitionCase
 
     plan = DESIGNS[design](n_runs, seed)
