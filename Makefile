@@ -75,6 +75,7 @@ bench-spectral: setup  ## the spectral metric against scipy and FAISS; a million
 validate: setup  ## the solvers against the literature and exact results
 	$(BIN)/gmvae-fast validate wake
 	$(BIN)/gmvae-fast validate surface_reaction
+	$(BIN)/gmvae-fast validate ignition
 
 clean:
 	rm -rf build dist *.egg-info gmvae_fast/_c*.so

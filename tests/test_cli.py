@@ -114,7 +114,10 @@ def test_info_for_people(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["simulate", "pipe", "--out", "x.npz"], "system must be one of ['surface_reaction', 'wake'], got 'pipe'"),
+        (
+            ["simulate", "pipe", "--out", "x.npz"],
+            "system must be one of ['ignition', 'surface_reaction', 'wake'], got 'pipe'",
+        ),
         (["simulate", "wake", "--geometry", "box", "--out", "x.npz"], "got 'box'"),
         (["simulate", "wake", "--runs", "0", "--out", "x.npz"], "n_runs"),
         (
@@ -131,7 +134,7 @@ def test_info_for_people(monkeypatch, capsys):
         (["report", "nothing"], "nothing: no such study folder"),
         (["demo", "--system", "tank"], "system must be one of channel, free_stream, surface_reaction, got 'tank'"),
         (["demo", "--seeds", "a,b"], "--seeds must be integers separated by commas, got 'a,b'"),
-        (["validate", "pipe"], "system must be one of ['surface_reaction', 'wake'], got 'pipe'"),
+        (["validate", "pipe"], "system must be one of ['ignition', 'surface_reaction', 'wake'], got 'pipe'"),
     ],
 )
 def test_expected_failures_are_one_line_and_exit_1(arguments, message, tmp_path, monkeypatch, capsys):

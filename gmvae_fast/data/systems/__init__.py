@@ -8,13 +8,14 @@ from typing import Any
 
 from gmvae_fast.data.snapshots import Snapshots
 
-from . import surface_reaction, wake
+from . import ignition, surface_reaction, wake
 from ._arguments import refuse_unknown
 
 #: Each module offers ``simulate(...) -> Snapshots``, whose signature says which options the system has (all take
 #: ``design``, ``n_runs``, ``seed``, ``size``, ``workers``, ``cache_dir`` and ``progress``), and
 #: ``validate(quick, progress, workers) -> ValidationReport``.
 SYSTEMS: Mapping[str, ModuleType] = {
+    "ignition": ignition,
     "surface_reaction": surface_reaction,
     "wake": wake,
 }
@@ -41,4 +42,4 @@ def simulate(system: str, **options: Any) -> Snapshots:
     return snapshots
 
 
-__all__ = ["SYSTEMS", "get_system", "simulate", "surface_reaction", "wake"]
+__all__ = ["SYSTEMS", "get_system", "ignition", "simulate", "surface_reaction", "wake"]

@@ -1,0 +1,113 @@
+"""One run: a spark in the jet, recorded frame by frame."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gmvae_fast.data.cache import Arrays
+
+from .jet import WINDOW, Jet, Spark, start
+from .outcomes import HOT, outcome, stages
+from .schlieren import Knife, Optics, picture
+from .solver import Box
+
+Floats = npt.NDArray[np.float64]
+
+#: A run whose hot area passes this, or that reaches the border, by this time detonated: an artefact of a flame too
+#: fast for its sound.
+DETONATION_AREA = 1.0
+DETONATION_TIME = 0.3
+#: The run ends when hot gas comes this close to the border of the window.
+BORDER = 0.04
+MEASURED = ("hot_area", "max_temperature", "burnt_mass", "max_pressure")
+
+
+@dataclass(frozen=True)
+class IgnitionCase:
+    """One run; frames stand ``interval`` apart, the first right after the spark.
+
+    ``cells`` is a multiple of ``pixels``.
+    """
+
+    energy: float
+    phi: float
+    spark_x: float
+    spark_y: float
+    tilt: float
+    half_width: float = 0.3
+    velocity: float = 0.2
+    noise_seed: int = 0
+    knife: Knife = "x"
+    cells: int = 192
+    pixels: int = 96
+    n_frames: int = 40
+    interval: float = 0.06
+
+    def __post_init__(self) -> None:
+        if self.cells % self.pixels:
+            raise ValueError(f"cells must be a multiple of pixels, got {self.cells} and {self.pixels}")
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything the result depends on."""
+        return asdict(self)
+
+    def run(self, stop: threading.Event) -> Arrays:
+        """See :class:`gmvae_fast.data.systems._runs.Case`; an empty result with ``rejected`` for a detonation."""
+        spark = Spark(self.energy, self.spark_x, self.spark_y, self.tilt)
+        box = start(self.cells, Jet(self.phi, self.half_width, self.velocity), spark)
+        optics, rng = Optics(knife=self.knife), np.random.default_rng(self.noise_seed)
+        pictures, rows, reached = [], [], False
+        for frame in range(self.n_frames):
+            box.advance(frame * self.interval, stop, f"in the run with parameters {self.parameters()}")
+            state = box.primitives()
+            row, reached = self._measure(box, state)
+            if box.time <= DETONATION_TIME and (reached or row["hot_area"] > DETONATION_AREA):
+                return {"rejected": np.array(True)}
+            if reached:
+                break
+            pictures.append(picture(state[0], state[6], box.spacing, self.pixels, optics, rng))
+            rows.append(row)
+        return self._assemble(pictures, rows, reached)
+
+    def _measure(self, box: Box, state: Floats) -> tuple[dict[str, float], bool]:
+        hot = state[6] > HOT
+        rim = max(1, round(BORDER / box.spacing))
+        area = box.spacing**2
+        row = {
+            "hot_area": float(hot.sum()) * area,
+            "max_temperature": float(state[6].max()),
+            # O is 1 everywhere before burning, and diffusion of mass and O is alike.
+            "burnt_mass": float((state[0] * (1.0 - state[5])).sum()) * area,
+            "max_pressure": float(state[3].max()),
+        }
+        return row, bool(hot.any() and hot[rim:-rim, rim:-rim].sum() != hot.sum())
+
+    def _assemble(self, pictures: list[Any], rows: list[dict[str, float]], reached: bool) -> Arrays:
+        n = len(rows)
+        time: Floats = self.interval * np.arange(n, dtype=np.float64)
+        measured = {name: np.array([row[name] for row in rows]) for name in MEASURED}
+        constants = {"E": self.energy, "phi": self.phi, "spark_x": self.spark_x, "spark_y": self.spark_y}
+        constants |= {"tilt": self.tilt, "half_width": self.half_width, "velocity": self.velocity}
+        result = outcome(time, measured["hot_area"], reached)
+        return {
+            "rejected": np.array(False),
+            "fields": np.stack(pictures)[:, None],
+            "time": time,
+            "quantities/time": time,
+            **{f"quantities/{name}": np.full(n, value) for name, value in constants.items()},
+            **{f"quantities/{name}": values for name, values in measured.items()},
+            "labels/outcome": np.full(n, result),
+            "labels/stage": stages(time, measured["hot_area"]),
+        }
+
+
+def coordinates(pixels: int) -> dict[str, Floats]:
+    """Pixel centres: x from the nozzle, y from the axis of the jet."""
+    x: Floats = (np.arange(pixels, dtype=np.float64) + 0.5) * (WINDOW / pixels)
+    y: Floats = x - 0.5 * WINDOW
+    return {"x": x, "y": y}

@@ -1,0 +1,136 @@
+"""From a design to labelled pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gmvae_fast._checks import check_integer
+from gmvae_fast.data.cache import Arrays
+from gmvae_fast.data.snapshots import Snapshots
+from gmvae_fast.data.systems._arguments import one_of
+from gmvae_fast.data.systems._runs import Progress, run_cases
+from gmvae_fast.data.systems.wake.runs import SimulationError
+
+from .designs import DESIGNS
+from .outcomes import OUTCOMES, STAGES
+
+#: Changes whenever the numbers a run produces change; part of every cache key.
+SOLVER_VERSION = 1
+#: Numerical settings by size; all end at time 2.34.
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"cells": 48, "pixels": 48, "n_frames": 10, "interval": 0.26},
+    "demo": {"cells": 96, "pixels": 96, "n_frames": 40, "interval": 0.06},
+    "paper": {"cells": 192, "pixels": 96, "n_frames": 40, "interval": 0.06},
+}
+DEFAULT_RUNS = {"tiny": 6, "demo": 48, "paper": 192}
+UNITS = "pressure, density and temperature of the cold gas are 1; lengths in half the height of the window"
+
+
+def simulate(
+    design: str = "uniform",
+    n_runs: int | None = None,
+    seed: int = 0,
+    size: str = "demo",
+    *,
+    knife: str = "x",
+    snapshots_per_run: int | None = None,
+    workers: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Snapshots:
+    """Simulate laser sparks in a premixed jet, seen by Schlieren.
+
+    Parameters
+    ----------
+    design : "uniform" (energy, mixture, position and tilt of the spark vary), "jets" (the width of the jet too) or
+        "centred" (energy and mixture only)
+    n_runs : int
+        Default 6, 48 and 192 for the three sizes.
+    seed : int
+        Of the design and of the camera's noise.
+    size : "tiny" (seconds, too coarse for physics), "demo" (coarse) or "paper" (twice finer, much slower)
+    knife : "x" or "y", the direction of the density gradient that is seen
+    snapshots_per_run : int
+        At most this many frames of a run, default 40 (10 for "tiny"); a shorter run ends earlier, so its outcome
+        may differ.
+    workers : int
+        Runs at a time; default all processors.  The result does not depend on it.
+    cache_dir : path
+        Finished runs are kept here and found again; default see :func:`gmvae_fast.data.cache_directory`.
+    progress : callable(done_runs, total_runs)
+
+    Returns
+    -------
+    Snapshots
+        Field schlieren [n, 1, pixels, pixels], brightness of 8 bits over 255.  A run ends early where the flame
+        reaches the border, so trajectories differ in length.  Runs that detonated (an artefact of the model) are
+        left out; ``attributes["rejected_runs"]`` lists them, and the others keep their numbers.
+
+    Raises
+    ------
+    ValueError
+        Unknown names (the message lists the known ones) or counts below 1.
+    SimulationError
+        A run blew up (the message names its parameters), or all were rejected.
+    ImportError
+        numba is missing.
+    """
+    one_of("design", design, DESIGNS)
+    one_of("size", size, SIZES)
+    one_of("knife", knife, ("x", "y"))
+    n_runs = DEFAULT_RUNS[size] if n_runs is None else check_integer("n_runs", n_runs, 1)
+    seed = check_integer("seed", seed, 0)
+    settings = dict(SIZES[size])
+    if snapshots_per_run is not None:
+        settings["n_frames"] = check_integer("snapshots_per_run", snapshots_per_run, 1)
+    from .cases import IgnitionCase
+
+    plan = DESIGNS[design](n_runs, seed)
+    noise = [int(np.random.SeedSequence([seed, 1, run]).generate_state(1)[0]) for run in range(n_runs)]
+    settings["knife"] = knife
+    cases = [IgnitionCase(noise_seed=s, **{**settings, **p}) for p, s in zip(plan, noise, strict=True)]
+    results = run_cases("ignition", SOLVER_VERSION, cases, workers, cache_dir, progress)
+    attributes = {
+        "system": "ignition",
+        "design": design,
+        "size": size,
+        "seed": seed,
+        "n_runs": n_runs,
+        "units": UNITS,
+        "solver_version": SOLVER_VERSION,
+        "run_parameters": [case.parameters() for case in cases],
+    }
+    return _assemble(results, settings["pixels"], attributes)
+
+
+def _assemble(results: Sequence[Arrays], pixels: int, attributes: dict[str, Any]) -> Snapshots:
+    from .cases import coordinates
+
+    rejected = [run for run, result in enumerate(results) if result["rejected"]]
+    kept = [run for run in range(len(results)) if run not in rejected]
+    if not kept:
+        raise SimulationError(
+            f"all {len(results)} runs detonated, an artefact of large energies; parameters: "
+            f"{attributes['run_parameters']}. Try another seed or more runs."
+        )
+    counts = [len(results[run]["time"]) for run in kept]
+    names = [key for key in results[kept[0]] if "/" in key]
+    joined = {name: np.concatenate([results[run][name] for run in kept]) for name in names}
+    return Snapshots(
+        fields=np.concatenate([results[run]["fields"] for run in kept]).astype(np.float32) / np.float32(255.0),
+        field_names=("schlieren",),
+        quantities={k.partition("/")[2]: v for k, v in joined.items() if k.startswith("quantities/")},
+        labels={k.partition("/")[2]: v for k, v in joined.items() if k.startswith("labels/")},
+        trajectory=np.repeat(kept, counts),
+        time=np.concatenate([results[run]["time"] for run in kept]),
+        coordinates=coordinates(pixels),
+        attributes={
+            **attributes,
+            "rejected_runs": rejected,
+            "label_names": {"outcome": list(OUTCOMES), "stage": list(STAGES)},
+        },
+    )
