@@ -101,7 +101,7 @@ def log_likelihood(rows: Rows, parameters: MixtureParameters) -> float:
 
 
 def _native_kernel(rows: Rows, parameters: MixtureParameters) -> bool:
-    return _native.supports(rows.device.type, rows.dtype, dense=parameters.cholesky is not None)
+    return _native.supports(rows.device.type, rows.dtype)
 
 
 def _row_bytes(rows: Rows, parameters: MixtureParameters) -> int:

@@ -91,8 +91,8 @@ def native_status() -> NativeStatus:
     )
 
 
-def supports(device_type: str, dtype: torch.dtype, *, dense: bool = False) -> bool:
-    """Whether a native kernel exists for this device type, dtype and kind of covariances (dense: full or tied)."""
+def supports(device_type: str, dtype: torch.dtype) -> bool:
+    """Whether a native kernel exists for this device type and dtype; it takes every kind of covariances."""
     return dtype in SUFFIX and (device_type == "cpu" or (device_type == "cuda" and cuda is not None))
 
 

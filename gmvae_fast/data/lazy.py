@@ -18,7 +18,7 @@ from gmvae_fast._io import to_jsonable
 
 from .formats import Container
 from .layouts import Block, Variable
-from .snapshots import FloatArray, IntArray, SnapshotFileError, Snapshots, _as_index
+from .snapshots import FloatArray, IntArray, SnapshotFileError, Snapshots, _as_index, describe
 
 _OPEN_FILES = 64
 
@@ -137,12 +137,7 @@ class LazySnapshots:
         return len(self._index)
 
     def __repr__(self) -> str:
-        grid = "x".join(str(s) for s in self.grid)
-        return (
-            f"LazySnapshots({len(self)} of {', '.join(self.field_names)} on {grid}; "
-            f"{len(np.unique(self.trajectory))} trajectories; quantities: {', '.join(self.quantities) or 'none'}; "
-            f"labels: {', '.join(self.labels) or 'none'})"
-        )
+        return describe(self)
 
     @property
     def grid(self) -> tuple[int, ...]:

@@ -29,6 +29,16 @@ def _no_floats() -> FloatArray:
     return np.zeros(0, dtype=np.float64)
 
 
+def describe(source: Any) -> str:
+    """One line about a `SnapshotSource`, under the name of its class."""
+    grid = "x".join(str(s) for s in source.shape[1:])
+    return (
+        f"{type(source).__name__}({len(source)} of {', '.join(source.field_names)} on {grid}; "
+        f"{len(np.unique(source.trajectory))} trajectories; quantities: {', '.join(source.quantities) or 'none'}; "
+        f"labels: {', '.join(source.labels) or 'none'})"
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshots:
     """N snapshots with their physical quantities and labels, in memory.
@@ -105,12 +115,7 @@ class Snapshots:
         return self.subset(indices)
 
     def __repr__(self) -> str:
-        shape = "x".join(str(s) for s in self.grid)
-        return (
-            f"Snapshots({len(self)} of {', '.join(self.field_names)} on {shape}; "
-            f"{len(np.unique(self.trajectory))} trajectories; quantities: {', '.join(self.quantities) or 'none'}; "
-            f"labels: {', '.join(self.labels) or 'none'})"
-        )
+        return describe(self)
 
     @property
     def grid(self) -> tuple[int, ...]:

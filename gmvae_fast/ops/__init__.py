@@ -81,7 +81,7 @@ def log_responsibilities(
     if z.dtype in _HALF:
         wide = log_responsibilities(*_widen(z, log_weights, means, log_vars, cholesky))  # type: ignore[arg-type]
         return wide[0].to(z.dtype), wide[1].to(z.dtype)
-    if not _native.supports(z.device.type, z.dtype, dense=cholesky is not None):
+    if not _native.supports(z.device.type, z.dtype):
         log_vars = _per_coordinate(log_vars, means)
         return reference.log_responsibilities(z, log_weights, means, log_vars, cholesky)
     scale = _scale(means, log_vars, cholesky)
@@ -152,7 +152,7 @@ def mixture_kl(
         *wide, wide_z = _widen(mean, log_var, log_weights, means, log_vars, cholesky, z)
         options = {"assignment": assignment, "z": wide_z, "detach_assignment": detach_assignment}
         return mixture_kl(*wide, **options).to(mean.dtype)  # type: ignore[arg-type]
-    if not _native.supports(mean.device.type, mean.dtype, dense=cholesky is not None):
+    if not _native.supports(mean.device.type, mean.dtype):
         log_vars = _per_coordinate(log_vars, means)
         arguments = (mean, log_var, log_weights, means, log_vars, cholesky)
         return reference.mixture_kl(*arguments, assignment=assignment, z=z, detach_assignment=detach_assignment)
@@ -208,7 +208,7 @@ def mixture_statistics(
     with torch.no_grad():
         if mean.dtype in _HALF:
             return mixture_statistics(*_widen(mean, log_var, log_weights, means, log_vars, cholesky))  # type: ignore[arg-type]
-        if _native.supports(mean.device.type, mean.dtype, dense=dense):
+        if _native.supports(mean.device.type, mean.dtype):
             scale = _scale(means, log_vars, cholesky)
             moments, evidence = torch.ops.gmvae_fast.mixture_statistics(mean, log_var, log_weights, means, scale)
             weight, first, second = _library.split_moments(moments, k, d, dense)

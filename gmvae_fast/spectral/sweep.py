@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from gmvae_fast.spectral.graph import SymmetrizeName, WeightsName
 from gmvae_fast.spectral.neighbors import IndexName, nearest_neighbors
 from gmvae_fast.spectral.results import SmoothnessResult, as_data_frame
 from gmvae_fast.spectral.smoothness import smoothness
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,13 @@ class NeighborSweep(Sweep):
         return self.values
 
 
+def _distinct(values: Iterable[T], name: str, what: str) -> tuple[T, ...]:
+    found = tuple(values)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"{name} must hold at least one {what} and none twice, got {found}")
+    return found
+
+
 def neighbor_sweep(
     latents: Any,
     signals: Any = None,
@@ -110,9 +119,7 @@ def neighbor_sweep(
     TypeError, ValueError
         If ``n_neighbors`` is empty or repeats itself; and whatever `smoothness` raises.
     """
-    counts = tuple(n_neighbors)
-    if not counts or len(set(counts)) < len(counts):
-        raise ValueError(f"n_neighbors must hold at least one number and none twice, got {counts}")
+    counts = _distinct(n_neighbors, "n_neighbors", "number")
     largest = max(check_positive_integer(k, "n_neighbors") for k in counts)
     found = nearest_neighbors(latents, largest, index=index)
     results = (
@@ -152,9 +159,7 @@ def weights_sweep(
     TypeError, ValueError
         If ``weights`` is empty or repeats itself; and whatever `smoothness` raises.
     """
-    kinds = tuple(weights)
-    if not kinds or len(set(kinds)) < len(kinds):
-        raise ValueError(f"weights must hold at least one kind and none twice, got {kinds}")
+    kinds = _distinct(weights, "weights", "kind")
     found = nearest_neighbors(latents, n_neighbors, index=index)
     results = (
         smoothness(

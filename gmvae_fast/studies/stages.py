@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from gmvae_fast import spectral
 from gmvae_fast._io import to_jsonable
@@ -127,7 +128,9 @@ def embed_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int) -> Non
     model = load(folder.seed(seed) / "model.safetensors")
     test = folder.read_npz(f"{name}/split.npz")["test"]
     embedding = model.embed(snapshots)
-    gamma = model.predict_proba(snapshots)
+    posterior = (torch.from_numpy(part).to(model.prior.means) for part in (embedding.mean, embedding.log_var))
+    with torch.no_grad():
+        gamma = model.prior.responsibilities(*posterior).cpu().numpy()
     is_test = np.zeros(len(snapshots), dtype=bool)
     is_test[test] = True
     folder.write_npz(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from gmvae_fast.data.cache import Arrays, cache_path, read_entry, write_entry
 
 Progress = Callable[[int, int], None]
@@ -35,6 +37,18 @@ def default_workers() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def join_runs(results: Sequence[Arrays]) -> dict[str, Any]:
+    """``fields``, ``quantities`` and ``labels`` of all runs, one after the other, as `Snapshots` takes them."""
+    joined = {name: np.concatenate([result[name] for result in results]) for name in results[0] if "/" in name}
+    return {
+        "fields": np.concatenate([result["fields"] for result in results]),
+        **{
+            kind: {k.partition("/")[2]: v for k, v in joined.items() if k.startswith(f"{kind}/")}
+            for kind in ("quantities", "labels")
+        },
+    }
 
 
 @dataclass(frozen=True)

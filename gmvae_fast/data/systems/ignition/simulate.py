@@ -12,7 +12,7 @@ from gmvae_fast._checks import check_integer
 from gmvae_fast.data.cache import Arrays
 from gmvae_fast.data.snapshots import Snapshots
 from gmvae_fast.data.systems._arguments import one_of
-from gmvae_fast.data.systems._runs import Progress, run_cases
+from gmvae_fast.data.systems._runs import Progress, join_runs, run_cases
 from gmvae_fast.data.systems.wake.runs import SimulationError
 
 from .designs import DESIGNS
@@ -118,13 +118,12 @@ def _assemble(results: Sequence[Arrays], pixels: int, attributes: dict[str, Any]
             f"{attributes['run_parameters']}. Try another seed or more runs."
         )
     counts = [len(results[run]["time"]) for run in kept]
-    names = [key for key in results[kept[0]] if "/" in key]
-    joined = {name: np.concatenate([results[run][name] for run in kept]) for name in names}
+    joined = join_runs([results[run] for run in kept])
     return Snapshots(
-        fields=np.concatenate([results[run]["fields"] for run in kept]).astype(np.float32) / np.float32(255.0),
+        fields=joined["fields"].astype(np.float32) / np.float32(255.0),
         field_names=("schlieren",),
-        quantities={k.partition("/")[2]: v for k, v in joined.items() if k.startswith("quantities/")},
-        labels={k.partition("/")[2]: v for k, v in joined.items() if k.startswith("labels/")},
+        quantities=joined["quantities"],
+        labels=joined["labels"],
         trajectory=np.repeat(kept, counts),
         time=np.concatenate([results[run]["time"] for run in kept]),
         coordinates=coordinates(pixels),

@@ -10,7 +10,7 @@ import numpy as np
 from gmvae_fast._checks import check_integer, check_real
 from gmvae_fast.data.snapshots import Snapshots
 from gmvae_fast.data.systems._arguments import one_of
-from gmvae_fast.data.systems._runs import Progress, run_cases
+from gmvae_fast.data.systems._runs import Progress, join_runs, run_cases
 
 from .blocks import SOLVER_VERSION, SUBSTEPS, TIMES, Block
 from .designs import BLOCK, BRANCHES, REGIMES
@@ -78,7 +78,7 @@ def simulate(
     counts = [min(BLOCK, n_runs - start) for start in range(0, n_runs, BLOCK)]
     blocks = [Block(design, seed, i, count, kappa, monostable) for i, count in enumerate(counts)]
     results = run_cases("surface_reaction", SOLVER_VERSION, blocks, workers, cache_dir, progress)
-    joined = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+    joined = join_runs(results)
     oscillating = design == "oscillating"
     labels = (
         {"regime": REGIMES} if oscillating else {"branch": BRANCHES[: 3 if monostable or design == "published" else 2]}
@@ -86,8 +86,8 @@ def simulate(
     return Snapshots(
         fields=_with_noise(joined["fields"], noise, seed),
         field_names=NAMES if oscillating else ("rho",),
-        quantities={k.partition("/")[2]: v for k, v in joined.items() if k.startswith("quantities/")},
-        labels={k.partition("/")[2]: v for k, v in joined.items() if k.startswith("labels/")},
+        quantities=joined["quantities"],
+        labels=joined["labels"],
         coordinates={"x": TIMES[design]},
         attributes={
             "system": "surface_reaction",

@@ -12,7 +12,7 @@ from gmvae_fast._checks import check_integer
 from gmvae_fast.data.cache import Arrays
 from gmvae_fast.data.snapshots import Snapshots
 from gmvae_fast.data.systems._arguments import one_of
-from gmvae_fast.data.systems._runs import Case, Progress, run_cases
+from gmvae_fast.data.systems._runs import Case, Progress, join_runs, run_cases
 
 from .designs import DESIGNS, Design
 from .runs import SOLVER_VERSION
@@ -140,19 +140,15 @@ def _assemble(geometry: str, plan: Design, results: Sequence[Arrays], attributes
     else:
         from .free_stream import FIELD_NAMES, coordinates
     counts = [len(result["time"]) for result in results]
-    names = [key for key in results[0] if "/" in key]
-    joined = {name: np.concatenate([result[name] for result in results]) for name in names}
+    joined = join_runs(results)
     label_names = {"re_group": list(plan.group_names)}
     if geometry == "free_stream":
         label_names["shedding"] = ["steady", "shedding"]
     return Snapshots(
-        fields=np.concatenate([result["fields"] for result in results]),
+        fields=joined["fields"],
         field_names=FIELD_NAMES,
-        quantities={k.partition("/")[2]: v for k, v in joined.items() if k.startswith("quantities/")},
-        labels={
-            "re_group": np.repeat(plan.group, counts),
-            **{k.partition("/")[2]: v for k, v in joined.items() if k.startswith("labels/")},
-        },
+        quantities=joined["quantities"],
+        labels={"re_group": np.repeat(plan.group, counts), **joined["labels"]},
         trajectory=np.repeat(np.arange(len(results)), counts),
         time=np.concatenate([result["time"] for result in results]),
         coordinates=coordinates(),
