@@ -20,7 +20,8 @@ from gmvae_fast._batches import Batches
 from gmvae_fast._checks import check_integer
 from gmvae_fast._io import atomic_writer
 from gmvae_fast.mixture import MixturePrior, sample_mixture
-from gmvae_fast.networks import build_networks, check_input_shape, start_confident
+from gmvae_fast.networks import build_networks, start_confident
+from gmvae_fast.normalisation import Normalised
 
 FORMAT = "gmvae_fast.model"
 FORMAT_VERSION = 1
@@ -47,7 +48,7 @@ class LossTerms:
     kl: Tensor
 
 
-class GMVAE(nn.Module):
+class GMVAE(Normalised):
     """Variational autoencoder with a Gaussian-mixture prior (Fan et al. 2025, arXiv 2511.21883).
 
     Parameters
@@ -78,10 +79,7 @@ class GMVAE(nn.Module):
     networks, 0 in outputs, and no part of any loss.
     """
 
-    offset: Tensor
-    scale: Tensor
     log_noise: Tensor
-    mask: Tensor | None
 
     def __init__(
         self,
@@ -95,10 +93,10 @@ class GMVAE(nn.Module):
         learn_noise: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(input_shape)
         self.prior = MixturePrior(n_components, latent_dim, covariance_type)
         n_components, latent_dim = self.prior.n_components, self.prior.latent_dim
-        shape, seed = check_input_shape(input_shape), check_integer("seed", seed)
+        shape, seed = self.input_shape, check_integer("seed", seed)
         if isinstance(network, str):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed other devices too
@@ -116,62 +114,11 @@ class GMVAE(nn.Module):
             "learn_noise": bool(learn_noise),
             "seed": seed,
         }
-        self.input_shape, self.latent_dim, self.n_components = shape, latent_dim, n_components
+        self.latent_dim, self.n_components = latent_dim, n_components
         self.learn_noise = learn_noise
-        self.register_buffer("offset", torch.zeros(shape))
-        self.register_buffer("scale", torch.ones(shape[:1] + (1,) * (len(shape) - 1)))
         self.register_buffer("log_noise", torch.zeros(()))  # log tau^2
-        self.register_buffer("mask", None)  # bool [*grid], taken from masked data
 
     # -- pieces ----------------------------------------------------------------------------------------------
-
-    def set_normalisation(self, data: Any) -> None:
-        """Take mean, standard deviation and mask from ``data`` in one streaming pass.
-
-        Moments of batches are merged in float64 (Chan, Golub & LeVeque 1983); cells outside the mask do not count.
-        """
-        source = self._source(data)
-        self.mask = None if source.mask is None else source.mask.to(self.device)
-        mean = torch.zeros(self.input_shape, dtype=torch.float64, device=self.device)
-        squares = torch.zeros_like(mean)
-        count = 0
-        for rows in source.ordered(source.pass_size, self.device):
-            x = self._masked(rows).double()
-            n = len(x)
-            own = x.mean(0)
-            shift = own - mean
-            squares += (x - own).square().sum(0) + shift.square() * (count * n / (count + n))
-            count += n
-            mean += shift * (n / count)
-        if not bool(torch.isfinite(mean).all()):
-            source.check_finite()  # says where
-        axes = tuple(range(1, len(self.input_shape)))
-        std = squares.sum(axes) if axes else squares
-        std = (std / (count * self.n_values / self.input_shape[0]) if axes else std / count).sqrt()
-        # A channel that does not vary beyond rounding keeps its units.
-        magnitude = mean.abs().flatten(1).amax(1) if axes else mean.abs()
-        std = torch.where(std > 1e-6 * magnitude, std, torch.ones_like(std))
-        with torch.no_grad():
-            self.offset.copy_(mean)
-            self.scale.copy_(std.reshape(self.scale.shape))
-
-    @property
-    def n_values(self) -> int:
-        """Values of one snapshot that count: channels times cells inside the mask."""
-        cells = math.prod(self.input_shape[1:]) if self.mask is None else int(self.mask.sum())
-        return self.input_shape[0] * cells
-
-    def _masked(self, x: Tensor) -> Tensor:
-        """Zero outside the mask, whatever stood there."""
-        return x if self.mask is None else torch.where(self.mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
-
-    def normalise(self, x: Tensor) -> Tensor:
-        """Data units -> network units; 0 outside the mask."""
-        return self._masked((x - self.offset) / self.scale)
-
-    def denormalise(self, x: Tensor) -> Tensor:
-        """Network units -> data units; 0 outside the mask."""
-        return self._masked(x * self.scale + self.offset)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log variance [N, D] of normalised snapshots [N, *input_shape]."""
@@ -205,11 +152,6 @@ class GMVAE(nn.Module):
         return LossTerms(reconstruction, kl)
 
     # -- use -------------------------------------------------------------------------------------------------
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters live."""
-        return self.offset.device
 
     def embed(self, data: Any, *, batch_size: int = 256) -> Embedding:
         """Posterior means and log variances of snapshots in data units: [N, *input_shape] -> [N, D] each.
@@ -273,15 +215,6 @@ class GMVAE(nn.Module):
         parts = self._apply_in_eval(z.split(256), lambda part: self.denormalise(self.decode(part)).cpu())
         return torch.cat(parts).numpy(), labels.cpu().numpy()
 
-    def _source(self, data: Any) -> Batches:
-        source = data if isinstance(data, Batches) else Batches(data)
-        if source.shape != self.input_shape:
-            raise ValueError(
-                f"{source.name} must hold snapshots of shape {self.input_shape} (the model's input_shape), "
-                f"got {source.shape}"
-            )
-        return source
-
     def _map(self, source: Batches, batch_size: int, function: Callable[[Tensor], Tensor]) -> list[Tensor]:
         return self._apply_in_eval(source.ordered(check_integer("batch_size", batch_size, 1), self.device), function)
 
@@ -294,10 +227,6 @@ class GMVAE(nn.Module):
                 return [function(x) for x in batches]
         finally:
             self.train(was_training)
-
-    @staticmethod
-    def _like(source: Batches, value: Tensor) -> Any:
-        return value.to(source.home) if source.returns_tensor else value.cpu().numpy()
 
     # -- files -----------------------------------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from gmvae_fast._batches import Batches
 from gmvae_fast._checks import check_integer
+from gmvae_fast._latent_mixture import fit_latent_mixture, latent_spread
 from gmvae_fast._progress import epoch_progress
 from gmvae_fast._threads import threads_for
-from gmvae_fast.gaussian_mixture import GaussianMixture
 from gmvae_fast.history import EpochRecord, Event, History
 from gmvae_fast.mixture import m_step
 from gmvae_fast.model import GMVAE, ModelFileError, load_state, read_tensors, write_tensors
@@ -240,15 +240,15 @@ class _Run:
     def _initialise_mixture(self) -> None:
         """Fit the mixture to the latents: EM restarts on the package's kernels, the most likely kept."""
         mean, log_var, spread = self._latents()
-        mixture = GaussianMixture(
-            self.model.n_components,
+        mixture = fit_latent_mixture(
+            mean,
+            log_var,
+            n_components=self.model.n_components,
             covariance_type=self.model.prior.covariance_type,
             n_init=self.config.n_init,
-            max_iter=300,
-            tol=1e-6,
-            reg_covar=self.config.variance_floor * spread,
-            random_state=self.config.seed,
-        ).fit(mean, log_var=log_var)
+            floor=self.config.variance_floor * spread,
+            seed=self.config.seed,
+        )
         self.model.prior.set(mixture.parameters_)
         shares = ", ".join(f"{float(w):.2f}" for w in mixture.weights_)
         self._event("initialise", f"mixture from {self.config.n_init} EM starts on the latents, weights {shares}")
@@ -273,10 +273,10 @@ class _Run:
     def _latents(self) -> tuple[Tensor, Tensor, float]:
         """Posterior means and log variances of the training data, and the mean variance of the means (1 if none)."""
         mean, log_var = self.model.embed_tensors(self.source, self.source.pass_size)
-        spread = float(mean.double().var(0, unbiased=False).mean())
+        spread = latent_spread(mean)
         if not math.isfinite(spread):
             self._diverged("the latents became NaN or infinite")
-        return mean, log_var, spread if spread > 0 else 1.0
+        return mean, log_var, spread
 
     def _reseed(self, mean: Tensor, log_var: Tensor) -> None:
         """Move components without data to the snapshots that the mixture describes worst."""

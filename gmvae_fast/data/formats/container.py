@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from gmvae_fast._optional import require as require
 
 
 class StoredArray(Protocol):
@@ -55,14 +55,6 @@ def chunks_of(array: StoredArray) -> tuple[int, ...] | None:
     """Shape of the pieces in which the file stores the array; None where it is one piece."""
     chunks = getattr(array, "chunks", None)
     return tuple(int(c) for c in chunks) if chunks else None
-
-
-def require(module: str, what: str, extra: str = "data") -> ModuleType:
-    """Import an optional dependency, or say how to get it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"{what} needs {module}: pip install 'gmvae_fast[{extra}]'") from error
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,103 @@
+"""Snapshots in the units of a network: training mean, standard deviation and mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gmvae_fast._batches import Batches
+from gmvae_fast.networks import check_input_shape
+
+
+class Normalised(nn.Module):
+    """What every method that reads snapshots does to them first, and undoes in its outputs.
+
+    The training mean (per value) is subtracted and the result divided by the training standard deviation (per channel;
+    per feature for vectors). Where the training data have a mask, cells outside it are 0 in both directions.
+
+    Parameters
+    ----------
+    input_shape : sequence of int
+        Shape of one snapshot: (features,) or (channels, *grid).
+    """
+
+    offset: Tensor
+    scale: Tensor
+    mask: Tensor | None
+
+    def __init__(self, input_shape: Sequence[int]) -> None:
+        super().__init__()
+        shape = self.input_shape = check_input_shape(input_shape)
+        self.register_buffer("offset", torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(shape[:1] + (1,) * (len(shape) - 1)))
+        self.register_buffer("mask", None)  # bool [*grid], taken from masked data
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.offset.device
+
+    def set_normalisation(self, data: Any) -> None:
+        """Take mean, standard deviation and mask from ``data`` in one streaming pass.
+
+        Moments of batches are merged in float64 (Chan, Golub & LeVeque 1983); cells outside the mask do not count.
+        """
+        source = self._source(data)
+        self.mask = None if source.mask is None else source.mask.to(self.device)
+        mean = torch.zeros(self.input_shape, dtype=torch.float64, device=self.device)
+        squares = torch.zeros_like(mean)
+        count = 0
+        for rows in source.ordered(source.pass_size, self.device):
+            x = self._masked(rows).double()
+            n = len(x)
+            own = x.mean(0)
+            shift = own - mean
+            squares += (x - own).square().sum(0) + shift.square() * (count * n / (count + n))
+            count += n
+            mean += shift * (n / count)
+        if not bool(torch.isfinite(mean).all()):
+            source.check_finite()  # says where
+        axes = tuple(range(1, len(self.input_shape)))
+        std = squares.sum(axes) if axes else squares
+        std = (std / (count * self.n_values / self.input_shape[0]) if axes else std / count).sqrt()
+        # A channel that does not vary beyond rounding keeps its units.
+        magnitude = mean.abs().flatten(1).amax(1) if axes else mean.abs()
+        std = torch.where(std > 1e-6 * magnitude, std, torch.ones_like(std))
+        with torch.no_grad():
+            self.offset.copy_(mean)
+            self.scale.copy_(std.reshape(self.scale.shape))
+
+    @property
+    def n_values(self) -> int:
+        """Values of one snapshot that count: channels times cells inside the mask."""
+        cells = math.prod(self.input_shape[1:]) if self.mask is None else int(self.mask.sum())
+        return self.input_shape[0] * cells
+
+    def _masked(self, x: Tensor) -> Tensor:
+        """Zero outside the mask, whatever stood there."""
+        return x if self.mask is None else torch.where(self.mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Data units -> network units; 0 outside the mask."""
+        return self._masked((x - self.offset) / self.scale)
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """Network units -> data units; 0 outside the mask."""
+        return self._masked(x * self.scale + self.offset)
+
+    def _source(self, data: Any) -> Batches:
+        source = data if isinstance(data, Batches) else Batches(data)
+        if source.shape != self.input_shape:
+            raise ValueError(
+                f"{source.name} must hold snapshots of shape {self.input_shape} (the model's input_shape), "
+                f"got {source.shape}"
+            )
+        return source
+
+    @staticmethod
+    def _like(source: Batches, value: Tensor) -> Any:
+        return value.to(source.home) if source.returns_tensor else value.cpu().numpy()
