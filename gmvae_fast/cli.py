@@ -253,7 +253,7 @@ def convert(
     dims: DimsOption = None,
     quantities: QuantitiesOption = None,
     nan: NanOption = "keep",
-    dtype: Annotated[str, typer.Option(help="float32, or float16 for half the size.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32; float16 or bfloat16 for half the size.")] = "float32",
     compression: Annotated[str, typer.Option(help="none (fastest), or gzip (.h5) or zstd (.zarr).")] = "none",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
     quiet: QuietOption = False,

@@ -4,6 +4,7 @@ import h5py
 import layout_files as files
 import numpy as np
 import pytest
+import torch
 from test_snapshots import make
 from typer.testing import CliRunner
 
@@ -23,6 +24,8 @@ from gmvae_fast.data import (
     [
         ("a.h5", {}),
         ("a.h5", {"compression": "gzip", "dtype": "float16"}),
+        ("a.h5", {"compression": "gzip", "dtype": "bfloat16"}),
+        ("a.zarr", {"dtype": "bfloat16"}),
         ("a.zarr", {}),
         ("a.zarr", {"compression": "zstd"}),
     ],
@@ -38,8 +41,12 @@ def test_converted_snapshots_are_the_same(tmp_path, name, options, kind):
     assert seen[-1] == (6, 6)
     again = open_snapshots(tmp_path / name)
     assert isinstance(again, LazySnapshots)
-    exact = "dtype" not in options
-    np.testing.assert_allclose(again.fields, source.fields, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-3)
+    half_step = {"float16": 2.0**-11, "bfloat16": 2.0**-8}.get(options.get("dtype"), 0)
+    np.testing.assert_allclose(again.fields, source.fields, rtol=half_step, atol=half_step and 3e-8)
+    if "dtype" in options:
+        rounded = torch.from_numpy(source.fields).to(getattr(torch, options["dtype"])).float().numpy()
+        np.testing.assert_array_equal(again.fields, rounded)
+        np.testing.assert_array_equal(again.read([3, 0, 3]), rounded[[3, 0, 3]])
     assert again.field_names == source.field_names
     for table in ("quantities", "labels", "coordinates"):
         ours, theirs = getattr(again, table), getattr(source, table)
@@ -175,3 +182,21 @@ def test_an_unknown_layout_is_listed_with_what_to_pass(tmp_path):
     assert run("inspect", tmp_path / "a.h5", "--dims", "t y x").exit_code == 0
     described = json.loads(run("inspect", tmp_path / "a.h5", "--json").output)
     assert described["arrays"] == [{"name": "run/u", "shape": [3, 4, 5], "dtype": "float64", "axes": []}]
+
+
+def test_bfloat16_keeps_range_and_what_is_not_a_number(tmp_path):
+    values = np.array([0.0, -0.0, 1 + 2.0**-8, 1 + 3 * 2.0**-8, 3e38, 1e-40, np.nan, np.inf], np.float32)
+    convert_snapshots(make(fields=np.tile(values[:4], (6, 2, 3, 1))), tmp_path / "a.h5", dtype="bfloat16")
+    np.testing.assert_array_equal(open_snapshots(tmp_path / "a.h5").fields[0, 0, 0], [0, -0.0, 1, 1 + 2.0**-6])
+    convert_snapshots(make(fields=np.tile(values[4:], (6, 2, 3, 1))), tmp_path / "b.h5", dtype="bfloat16")
+    stored = open_snapshots(tmp_path / "b.h5").fields[0, 0, 0]
+    np.testing.assert_allclose(stored, values[4:], rtol=2.0**-8, atol=1e-40)
+    with pytest.raises(ValueError, match="field 'u' has values beyond bfloat16"):
+        convert_snapshots(make(fields=np.full((6, 2, 3, 4), 3.4e38)), tmp_path / "c.h5", dtype="bfloat16")
+    with h5py.File(tmp_path / "a.h5", "r+") as f:
+        assert f["fields"].dtype == np.uint16
+        del f["fields"]
+        f["fields"] = np.zeros((6, 2, 3, 4), np.float32)
+        f["fields"].attrs["stored_as"] = "bfloat16"
+    with pytest.raises(SnapshotFileError, match=r"a\.h5: .*must hold uint16, got float32"):
+        open_snapshots(tmp_path / "a.h5")

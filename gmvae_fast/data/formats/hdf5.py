@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .bfloat16 import as_stored
 from .container import Container, StoredArray, plain, require
 
 
@@ -18,7 +19,7 @@ def open_hdf5(path: str) -> Container:
     def visit(name: str, item: Any) -> None:
         attributes[name] = _attributes(h5py, item)
         if isinstance(item, h5py.Dataset) and item.shape is not None:
-            arrays[name] = item
+            arrays[name] = as_stored(item, attributes[name])
             labels = tuple(_axis_name(axis) for axis in item.dims)
             if labels and all(labels):
                 dims[name] = labels

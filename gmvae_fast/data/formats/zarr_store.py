@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .bfloat16 import as_stored
 from .container import Container, StoredArray, plain, require
 
 
@@ -21,7 +22,7 @@ def open_zarr(path: str) -> Container:
             continue
         if {"scale_factor", "add_offset"} & attributes[name].keys():
             raise ValueError(f"{name} is stored as scaled integers, which format='xarray' undoes")
-        arrays[name] = item
+        arrays[name] = as_stored(item, attributes[name])
         named = getattr(item.metadata, "dimension_names", None) or attributes[name].get("_ARRAY_DIMENSIONS")
         if named and all(named):
             dims[name] = tuple(str(n) for n in named)
