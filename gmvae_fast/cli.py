@@ -100,13 +100,21 @@ def train(
     warmup_epochs: Annotated[int | None, typer.Option(help="Default two fifths of the epochs.")] = None,
     assignment: Annotated[str, typer.Option(help="exact, sampled or mean.")] = "exact",
     seed: int = 0,
-    test_fraction: Annotated[float, typer.Option(help="Share of trajectories held out.")] = 0.2,
-    stratify: Annotated[str | None, typer.Option(help="Label that both parts must cover.")] = None,
+    split: Annotated[str, typer.Option(help="What is kept apart: trajectory, condition or time.")] = "trajectory",
+    test_fraction: Annotated[float, typer.Option(help="Share held out.")] = 0.2,
+    validation_fraction: Annotated[float, typer.Option(help="Share for a third part, watched while training.")] = 0.0,
+    stratify: Annotated[str | None, typer.Option(help="Label that all parts must cover.")] = None,
+    quantity: Annotated[str | None, typer.Option(help="Condition of --split condition, like Re.")] = None,
+    hold_out: Annotated[
+        str | None, typer.Option(help="Of the condition: between (default), above, below, beyond; or 400:800,1500.")
+    ] = None,
+    gap: Annotated[float | None, typer.Option(help="Of --split time: time left out between the parts.")] = None,
+    allow_leakage: Annotated[bool, typer.Option("--allow-leakage", help="Accept parts that share runs.")] = False,
     resume: Annotated[bool, typer.Option(help="Continue from the seed's checkpoint.")] = True,
     quiet: QuietOption = False,
 ) -> None:
     """Train a GM-VAE; an interrupted run continues from its checkpoint."""
-    from gmvae_fast.data import open_snapshots
+    from gmvae_fast.data import SplitConfig, open_snapshots
     from gmvae_fast.studies import ModelConfig, StudyFolder, train_seed
     from gmvae_fast.train_config import TrainConfig
 
@@ -123,8 +131,9 @@ def train(
             seed=seed,
         ),
         data_path=str(data),
-        test_fraction=test_fraction,
-        stratify=stratify,
+        split=SplitConfig(
+            split, test_fraction, validation_fraction, stratify, quantity, _held_out(hold_out), None, gap, allow_leakage
+        ),
         resume=resume,
         progress=not quiet,
     )
@@ -279,6 +288,20 @@ def _integers(text: str | None, name: str) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"--{name} must be integers separated by commas, got {text!r}") from None
+
+
+def _held_out(text: str | None) -> str | list[float | tuple[float, float]] | None:
+    """A rule by name, or values and ranges like 400:800,1500."""
+    if text is None or not any(character.isdigit() for character in text):
+        return text
+    items: list[float | tuple[float, float]] = []
+    try:
+        for part in text.split(","):
+            low, colon, high = part.partition(":")
+            items.append((float(low), float(high)) if colon else float(low))
+    except ValueError:
+        raise ValueError(f"--hold-out must be a rule, or values and ranges like 400:800,1500; got {text!r}") from None
+    return items
 
 
 def _assignments(pairs: list[str], name: str) -> dict[str, object]:

@@ -165,3 +165,49 @@ def test_the_installed_command_exists():
     )
     for command in ("simulate", "train", "embed", "score", "report", "demo", "validate", "info"):
         assert command in result.stdout
+
+
+def test_training_splits_by_condition_and_by_time_and_refuses_leakage(tmp_path, monkeypatch, capsys):
+    """Every way to split from the command line, and what reaches the study folder."""
+    frames, runs = 12, 6
+    reynolds = np.repeat(100.0 * (1 + np.arange(runs)), frames)
+    time = np.tile(0.5 * np.arange(frames), runs)
+    fields = np.sin(time[:, None, None] + np.linspace(0, 3, 8)) * np.sqrt(reynolds)[:, None, None]
+    data, study = tmp_path / "runs.npz", tmp_path / "study"
+    Snapshots(fields, ("u",), {"Re": reynolds}, trajectory=np.repeat(np.arange(runs), frames), time=time).save(data)
+    small = ["--components", 2, "--widths", "8", "--epochs", 3, "--quiet", "--network", "mlp"]
+
+    def train(seed, *options):
+        return run(monkeypatch, "train", data, "--out", study, "--seed", seed, *small, *options)
+
+    by_re = ["--split", "condition", "--quantity", "Re"]
+    assert train(0, *by_re, "--hold-out", "150:250,600") == 0
+    assert train(1, *by_re, "--hold-out", "above", "--validation-fraction", 0.2) == 0
+    assert train(2, "--split", "time", "--gap", 1.5, "--test-fraction", 0.25) == 0
+    assert train(3, "--split", "frame", "--allow-leakage") == 0
+    parts = {}
+    for seed in range(4):
+        with np.load(study / f"seed_{seed}" / "split.npz") as archive:
+            parts[seed] = {name: archive[name] for name in archive.files}
+    assert set(reynolds[parts[0]["test"]]) == {200, 600}
+    assert set(reynolds[parts[1]["test"]]) == {600}
+    assert set(reynolds[parts[1]["validation"]]) == {500}
+    assert time[parts[2]["test"]].min() - time[parts[2]["train"]].max() == 1.5
+    assert len(parts[3]["test"]) == 14
+    config = json.loads((study / "seed_1" / "config.json").read_text())["split"]
+    assert config["by"] == "condition"
+    assert config["details"]["test_outside_train_range"] == 1
+    assert run(monkeypatch, "embed", study) == run(monkeypatch, "score", study) == 0
+    with np.load(study / "seed_1" / "embedding.npz") as latents:
+        np.testing.assert_array_equal(np.flatnonzero(latents["is_train"]), parts[1]["train"])
+    capsys.readouterr()
+    for options, message in (
+        (["--split", "frame"], "memorised"),
+        (["--split", "time"], "needs gap"),
+        (["--split", "time", "--gap", 0], "allow_leakage=True"),
+        (["--split", "condition"], "needs quantity"),
+        (["--split", "condition", "--quantity", "Re", "--hold-out", "1:x"], "--hold-out must be a rule"),
+        (["--quantity", "Re"], "a split by trajectory has no quantity"),
+    ):
+        assert train(9, *options) == 1
+        assert message in capsys.readouterr().err

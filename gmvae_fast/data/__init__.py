@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from . import systems
 from .cache import cache_directory
+from .condition_splits import split_by_condition
 from .converting import convert_snapshots
 from .formats import FrameOptions
 from .inspection import inspect_snapshots
 from .lazy import LazySnapshots
+from .leakage import LeakageError, check_leakage
 from .opening import open_snapshots
 from .snapshots import SnapshotFileError, Snapshots
 from .source import SnapshotSource
-from .splits import split_by_trajectory
+from .split_config import SplitConfig
+from .splits import Split, split_by_frame, split_by_trajectory
+from .time_splits import split_by_time
 
 __all__ = [
     "FrameOptions",
     "LazySnapshots",
+    "LeakageError",
     "SnapshotFileError",
     "SnapshotSource",
     "Snapshots",
+    "Split",
+    "SplitConfig",
     "cache_directory",
+    "check_leakage",
     "convert_snapshots",
     "inspect_snapshots",
     "open_snapshots",
+    "split_by_condition",
+    "split_by_frame",
+    "split_by_time",
     "split_by_trajectory",
     "systems",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gmvae_fast._progress import run_progress
+from gmvae_fast.data import SplitConfig
 from gmvae_fast.data.systems import get_system
 from gmvae_fast.studies.folder import StudyFolder
 from gmvae_fast.studies.presets import PRESETS
@@ -75,7 +76,7 @@ def run_demo(
                 preset.model,
                 dataclasses.replace(training, seed=seed),
                 data_path=str(data_path),
-                stratify=preset.stratify,
+                split=SplitConfig(stratify=preset.stratify),
                 title=preset.title,
                 progress=progress,
             )

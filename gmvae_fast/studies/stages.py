@@ -13,7 +13,7 @@ import torch
 
 from gmvae_fast import spectral
 from gmvae_fast._io import to_jsonable
-from gmvae_fast.data import SnapshotSource, split_by_trajectory
+from gmvae_fast.data import SnapshotSource, Split, SplitConfig
 from gmvae_fast.metrics import cluster_agreement
 from gmvae_fast.model import GMVAE, load
 from gmvae_fast.studies import provenance
@@ -47,23 +47,33 @@ def train_seed(
     train_config: TrainConfig,
     *,
     data_path: str = "",
-    test_fraction: float = 0.2,
-    stratify: str | None = None,
+    split: SplitConfig | None = None,
     title: str = "GM-VAE study",
     resume: bool = True,
     progress: bool = True,
 ) -> None:
-    """Split by trajectory, train, and write the seed's configuration, split, history, checkpoint and model."""
+    """Split, train, and write the seed's configuration, split, history, checkpoint and model.
+
+    ``split`` is by trajectory unless said otherwise. Where it has a validation part, training is watched on that, and
+    the test part stays unseen until it is scored.
+
+    Raises
+    ------
+    LeakageError
+        A ValueError: the parts would know each other.
+    """
     seed = train_config.seed
     name = folder.seed(seed).name
-    train, test = split_by_trajectory(snapshots, test_fraction, seed, stratify)
+    split = split or SplitConfig()
+    parts = split.apply(snapshots, seed)
     model = GMVAE(snapshots.shape, seed=seed, **dataclasses.asdict(model_config))
-    folder.write_npz(f"{name}/split.npz", {"train": train, "test": test})
+    validation = {} if parts.validation is None else {"validation": parts.validation}
+    folder.write_npz(f"{name}/split.npz", {"train": parts.train, "test": parts.test, **validation})
     history = fit(
         model,
-        snapshots.subset(train),
+        snapshots.subset(parts.train),
         train_config,
-        held_out=snapshots.subset(test),
+        held_out=snapshots.subset(parts.test if parts.validation is None else parts.validation),
         checkpoint=folder.seed(seed) / "checkpoint.safetensors",
         checkpoint_every=max(1, train_config.epochs // 10),
         resume=resume,
@@ -74,17 +84,16 @@ def train_seed(
     config = {
         "model": model.config,
         "training": dataclasses.asdict(train_config),
-        "split": {"test_fraction": test_fraction, "stratify": stratify, "seed": seed},
+        "split": {**dataclasses.asdict(split), "seed": seed, "details": dict(parts.details)},
     }
     folder.write_json(f"{name}/config.json", config)
-    _describe(folder, snapshots, train, test, seed, data_path, title)
+    _describe(folder, snapshots, parts, seed, data_path, title)
 
 
 def _describe(
     folder: StudyFolder,
     snapshots: SnapshotSource,
-    train: np.ndarray[Any, Any],
-    test: np.ndarray[Any, Any],
+    split: Split,
     seed: int,
     data_path: str,
     title: str,
@@ -105,11 +114,12 @@ def _describe(
         data_path=data_path,
         data={
             "n_snapshots": len(snapshots),
-            "n_train": len(train),
-            "n_test": len(test),
+            "n_train": len(split.train),
+            "n_test": len(split.test),
             "shape": list(snapshots.shape),
             "field_names": list(snapshots.field_names),
-            "attributes": {
+            "attributes": {"held out": split.describe()}
+            | {
                 k: v
                 for k, v in attributes.items()
                 if k not in ("system", "geometry", "design") and len(str(v)) < LONGEST_ATTRIBUTE
@@ -126,13 +136,13 @@ def embed_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int) -> Non
     """Write posteriors, mixture, held-out reconstructions and one generated snapshot per component."""
     name = folder.seed(seed).name
     model = load(folder.seed(seed) / "model.safetensors")
-    test = folder.read_npz(f"{name}/split.npz")["test"]
+    split = folder.read_npz(f"{name}/split.npz")
+    test = split["test"]
     embedding = model.embed(snapshots)
     posterior = (torch.from_numpy(part).to(model.prior.means) for part in (embedding.mean, embedding.log_var))
     with torch.no_grad():
         gamma = model.prior.responsibilities(*posterior).cpu().numpy()
-    is_test = np.zeros(len(snapshots), dtype=bool)
-    is_test[test] = True
+    is_train, is_test = (np.isin(np.arange(len(snapshots)), split[part]) for part in ("train", "test"))
     folder.write_npz(
         f"{name}/embedding.npz",
         {
@@ -141,6 +151,7 @@ def embed_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int) -> Non
             "responsibilities": gamma,
             "component": gamma.argmax(1),
             "is_test": is_test,
+            "is_train": is_train,
             **{f"quantity_{k}": v for k, v in snapshots.quantities.items()},
             **{f"label_{k}": v for k, v in snapshots.labels.items()},
         },
@@ -240,7 +251,7 @@ def _metrics(folder: StudyFolder, snapshots: SnapshotSource, seed: int, latents:
     component, k = latents["component"], model.n_components
     metrics: dict[str, Any] = {
         "held_out_error": fluctuation_error(model, held_out),
-        "train_error": fluctuation_error(model, snapshots.subset(~test)),
+        "train_error": fluctuation_error(model, snapshots.subset(latents.get("is_train", ~test))),
         "held_out_error_by_field": _error_by_field(model, held_out),
         "occupancy": np.bincount(component, minlength=k) / len(component),
         "ari": {},

@@ -61,3 +61,28 @@ def test_impossible_strata_and_bad_names():
         split_by_trajectory(data, stratify="grup")
     with pytest.raises(ValueError, match="integers"):
         split_by_trajectory(np.zeros(4))
+
+
+def test_three_parts_have_whole_trajectories_and_the_same_test_part():
+    ids = np.repeat(np.arange(20), 3)
+    train, validation, test = split_by_trajectory(ids, 0.2, seed=5, validation_fraction=0.1)
+    assert [len(p) for p in (train, validation, test)] == [42, 6, 12]
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, validation, test])), np.arange(60))
+    assert not set(ids[validation]) & (set(ids[train]) | set(ids[test]))
+    np.testing.assert_array_equal(test, split_by_trajectory(ids, 0.2, seed=5).test)
+    groups = np.repeat([0] * 16 + [1] * 4, 3)
+    three = split_by_trajectory(ids, 0.2, seed=5, stratify=groups, validation_fraction=0.1)
+    assert all(set(groups[part]) == {0, 1} for part in three)
+    assert "train 42, validation 6, test 12; held out: whole trajectories" in repr(
+        split_by_trajectory(ids, 0.2, seed=5, validation_fraction=0.1)
+    )
+
+
+def test_three_parts_need_three_trajectories_and_room():
+    with pytest.raises(ValueError, match="at least 3 are needed"):
+        split_by_trajectory(np.arange(2), validation_fraction=0.2)
+    assert [len(p) for p in split_by_trajectory(np.arange(3), 0.5, validation_fraction=0.4)] == [1, 1, 1]
+    with pytest.raises(ValueError, match="below 1"):
+        split_by_trajectory(np.arange(9), 0.5, validation_fraction=0.5)
+    with pytest.raises(ValueError, match="validation_fraction"):
+        split_by_trajectory(np.arange(9), 0.5, validation_fraction=-0.1)
