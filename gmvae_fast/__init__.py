@@ -9,6 +9,7 @@ if _os.path.basename(_sys.argv[0] if _sys.argv else "") == "gmvae-fast":
     # with other work spinning made small training steps up to ten times slower; on quiet cores it gains nothing.
     _os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from gmvae_fast import baselines as baselines
 from gmvae_fast import data as data
 from gmvae_fast import ops as ops
 from gmvae_fast import spectral as spectral
