@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -30,3 +32,12 @@ def check_damping(value: Any) -> None:
     """A number in (0, 1]."""
     if check_real("damping", value, above=0) > 1:
         raise ValueError(f"damping must be in (0, 1], got {value!r}")
+
+
+def nearest(value: Any, known: Iterable[str]) -> str:
+    """The end of an error about a name: "; did you mean 'wake'?" where one of ``known`` is like it, else nothing."""
+    if not isinstance(value, str):
+        return ""
+    by_folded = {name.casefold().replace("-", "_"): name for name in known}
+    found = difflib.get_close_matches(value.casefold().replace("-", "_"), by_folded, 1)
+    return f"; did you mean {by_folded[found[0]]!r}?" if found else ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gmvae_fast._checks import nearest
+
 COVARIANCE_TYPES = ("diag", "spherical", "tied", "full")
 DENSE = ("tied", "full")  # held as Cholesky factors
 _EPS = torch.finfo(torch.float64).eps
@@ -17,7 +19,8 @@ class CovarianceError(ValueError):
 def check_covariance_type(covariance_type: str) -> None:
     """Raise with the valid names."""
     if covariance_type not in COVARIANCE_TYPES:
-        raise ValueError(f"covariance_type must be one of {', '.join(COVARIANCE_TYPES)}, got {covariance_type!r}")
+        hint = nearest(covariance_type, COVARIANCE_TYPES)
+        raise ValueError(f"covariance_type must be one of {', '.join(COVARIANCE_TYPES)}, got {covariance_type!r}{hint}")
 
 
 def covariance_shape(covariance_type: str, k: int, d: int) -> tuple[int, ...]:

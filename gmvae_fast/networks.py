@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gmvae_fast._checks import check_integer
+from gmvae_fast._checks import check_integer, nearest
 
+NETWORKS = ("auto", "mlp", "conv")
 #: Default widths; not tuned per data set.
 MLP_WIDTHS = (256, 128)
 CONV_CHANNELS = (16, 32, 64, 64)
@@ -47,8 +48,9 @@ def build_networks(
     """
     shape = check_input_shape(input_shape)
     latent_dim = check_integer("latent_dim", latent_dim, 1)
-    if network not in ("auto", "mlp", "conv"):
-        raise ValueError(f"network must be 'auto', 'mlp', 'conv' or a pair of modules, got {network!r}")
+    if network not in NETWORKS:
+        hint = nearest(network, NETWORKS)
+        raise ValueError(f"network must be 'auto', 'mlp', 'conv' or a pair of modules, got {network!r}{hint}")
     if network == "auto":
         network = "mlp" if len(shape) == 1 else "conv"
     if network == "conv" and len(shape) == 1:

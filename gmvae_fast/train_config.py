@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gmvae_fast._checks import check_damping, check_integer, check_real
+from gmvae_fast._checks import check_damping, check_integer, check_real, nearest
 from gmvae_fast.mixture import MixturePriors
 
 SCHEMES = ("block",)
+ASSIGNMENTS = ("exact", "sampled", "mean")
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
-            raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}")
-        if self.assignment not in ("exact", "sampled", "mean"):
-            raise ValueError(f"assignment must be 'exact', 'sampled' or 'mean', got {self.assignment!r}")
+            hint = nearest(self.scheme, SCHEMES)
+            raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}{hint}")
+        if self.assignment not in ASSIGNMENTS:
+            hint = nearest(self.assignment, ASSIGNMENTS)
+            raise ValueError(f"assignment must be 'exact', 'sampled' or 'mean', got {self.assignment!r}{hint}")
         for name in ("epochs", "batch_size", "m_step_every", "n_init", "validate_every"):
             check_integer(name, getattr(self, name), 1)
         check_integer("beta_warmup_epochs", self.beta_warmup_epochs, 0)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gmvae_fast._checks import nearest
 from gmvae_fast._io import PARTIAL_SUFFIX, to_jsonable
 
 from .formats import bfloat16, require
@@ -71,7 +72,7 @@ def convert_snapshots(
     if target.suffix.lower() not in writers:
         raise ValueError(f"out must end in {', '.join(writers)}, got {target.name!r}")
     if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}{nearest(dtype, DTYPES)}")
     codec = "zstd" if target.suffix.lower() == ".zarr" else "gzip"
     if compression not in ("none", codec):
         raise ValueError(f"compression must be none or {codec} for {target.suffix}, got {compression!r}")

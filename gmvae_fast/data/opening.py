@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gmvae_fast._checks import nearest
+
 from .formats import FORMATS, Container, FrameOptions, file_format, is_single_frame, natural_key, open_images, read_all
 from .layouts import LAYOUTS, Block, FileLayout, LayoutError, Request, recognise
 from .lazy import LazySnapshots, SourceFile, file_errors
@@ -91,9 +93,10 @@ def open_snapshots(
     options = FrameOptions(roi, background, downsample)
     request = Request(_names(fields), dims)
     if format not in ("auto", "xarray", *LAYOUTS):
-        raise ValueError(f"format must be auto, xarray or one of {', '.join(LAYOUTS)}, got {format!r}")
+        hint = nearest(format, ("xarray", *LAYOUTS))
+        raise ValueError(f"format must be auto, xarray or one of {', '.join(LAYOUTS)}, got {format!r}{hint}")
     if nan not in ("keep", "mask"):
-        raise ValueError(f"nan must be 'keep' or 'mask', got {nan!r}")
+        raise ValueError(f"nan must be 'keep' or 'mask', got {nan!r}{nearest(nan, ('keep', 'mask'))}")
     found = expand_paths(paths)
     plain = request == Request() and format == "auto" and quantities is None and mask is None and nan == "keep"
     if plain and len(found) == 1 and _fits_in_memory(found[0], lazy):

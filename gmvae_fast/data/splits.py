@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gmvae_fast._checks import check_integer, check_real
+from gmvae_fast._checks import check_integer, check_real, nearest
 
 from .leakage import check_leakage, trajectory_numbers
 from .snapshots import IntArray
@@ -202,7 +202,8 @@ def trajectory_groups(
         if not isinstance(snapshots, SnapshotSource):
             raise ValueError("stratify can be the name of a label only where Snapshots are given")
         if stratify not in snapshots.labels:
-            raise ValueError(f"stratify must be one of {sorted(snapshots.labels)}, got {stratify!r}")
+            hint = nearest(stratify, snapshots.labels)
+            raise ValueError(f"stratify must be one of {sorted(snapshots.labels)}, got {stratify!r}{hint}")
         values = np.asarray(snapshots.labels[stratify])
     else:
         values = np.asarray(stratify)

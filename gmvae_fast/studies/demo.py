@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gmvae_fast._checks import nearest
 from gmvae_fast._progress import run_progress
 from gmvae_fast.data import SplitConfig
 from gmvae_fast.data.systems import get_system
@@ -52,7 +53,7 @@ def run_demo(
         The target table: name, value, bound, passed.
     """
     if system not in PRESETS:
-        raise ValueError(f"system must be one of {', '.join(PRESETS)}, got {system!r}")
+        raise ValueError(f"system must be one of {', '.join(PRESETS)}, got {system!r}{nearest(system, PRESETS)}")
     if not seeds:
         raise ValueError("seeds must name at least one seed, got none")
     preset, folder = PRESETS[system], StudyFolder(out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from gmvae_fast import spectral
 from gmvae_fast._io import to_jsonable
 from gmvae_fast.data import SnapshotSource, Split, SplitConfig
+from gmvae_fast.history import EpochRecord, History
 from gmvae_fast.metrics import cluster_agreement
 from gmvae_fast.model import GMVAE, load
 from gmvae_fast.studies import provenance
@@ -50,8 +51,10 @@ def train_seed(
     split: SplitConfig | None = None,
     title: str = "GM-VAE study",
     resume: bool = True,
+    device: str | torch.device = "cpu",
     progress: bool = True,
-) -> None:
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> History:
     """Split, train, and write the seed's configuration, split, history, checkpoint and model.
 
     ``split`` is by trajectory unless said otherwise. Where it has a validation part, training is watched on that, and
@@ -66,7 +69,7 @@ def train_seed(
     name = folder.seed(seed).name
     split = split or SplitConfig()
     parts = split.apply(snapshots, seed)
-    model = GMVAE(snapshots.shape, seed=seed, **dataclasses.asdict(model_config))
+    model = GMVAE(snapshots.shape, seed=seed, **dataclasses.asdict(model_config)).to(device)
     validation = {} if parts.validation is None else {"validation": parts.validation}
     folder.write_npz(f"{name}/split.npz", {"train": parts.train, "test": parts.test, **validation})
     history = fit(
@@ -78,6 +81,7 @@ def train_seed(
         checkpoint_every=max(1, train_config.epochs // 10),
         resume=resume,
         progress=progress,
+        on_epoch=on_epoch,
     )
     model.save(folder.seed(seed) / "model.safetensors")
     folder.write_json(f"{name}/history.json", history.to_dict())
@@ -88,6 +92,7 @@ def train_seed(
     }
     folder.write_json(f"{name}/config.json", config)
     _describe(folder, snapshots, parts, seed, data_path, title)
+    return history
 
 
 def _describe(
@@ -132,10 +137,12 @@ def _describe(
     folder.write_npz("coordinates.npz", grid)
 
 
-def embed_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int) -> None:
+def embed_seed(
+    folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, device: str | torch.device = "cpu"
+) -> None:
     """Write posteriors, mixture, held-out reconstructions and one generated snapshot per component."""
     name = folder.seed(seed).name
-    model = load(folder.seed(seed) / "model.safetensors")
+    model = load(folder.seed(seed) / "model.safetensors", device=device)
     split = folder.read_npz(f"{name}/split.npz")
     test = split["test"]
     embedding = model.embed(snapshots)
@@ -159,7 +166,7 @@ def embed_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int) -> Non
     prior = model.prior.get()
     mixture = {"weights": prior.log_weights.exp(), "means": prior.means}
     mixture |= {"covariances": prior.covariances()} if prior.log_vars is None else {"log_vars": prior.log_vars}
-    folder.write_npz(f"{name}/mixture.npz", {k: v.numpy() for k, v in mixture.items()})
+    folder.write_npz(f"{name}/mixture.npz", {k: v.cpu().numpy() for k, v in mixture.items()})
     shown = _spread_over_quantity(snapshots, test)
     folder.write_npz(
         f"{name}/reconstructions.npz",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gmvae_fast._checks import nearest
 from gmvae_fast.data.formats import Container, StoredArray, chunks_of
 from gmvae_fast.data.snapshots import FloatArray, IntArray, SnapshotFileError
 
@@ -149,7 +150,8 @@ def select_fields(variables: Iterable[Variable], fields: Sequence[str] | None) -
             chosen.append(Variable(v.name, v.key, v.axes, v.channels, (i,)))
         else:
             known = [v.name if v.channels == (v.name,) else f"{v.name} ({', '.join(v.channels)})" for v in found]
-            raise LayoutError(f"field {name!r} is not in the file; found: {', '.join(known) or 'no fields'}")
+            hint = nearest(name, {n for v in found for n in (v.name, *v.channels)})
+            raise LayoutError(f"field {name!r} is not in the file; found: {', '.join(known) or 'no fields'}{hint}")
     return tuple(chosen)
 
 

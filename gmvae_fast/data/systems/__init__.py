@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from gmvae_fast._checks import nearest
 from gmvae_fast.data.snapshots import Snapshots
 
 from . import ignition, surface_reaction, wake
@@ -24,7 +25,7 @@ SYSTEMS: Mapping[str, ModuleType] = {
 def get_system(name: str) -> ModuleType:
     """The system called ``name``; raises ValueError with the known names."""
     if name not in SYSTEMS:
-        raise ValueError(f"system must be one of {sorted(SYSTEMS)}, got {name!r}")
+        raise ValueError(f"system must be one of {sorted(SYSTEMS)}, got {name!r}{nearest(name, SYSTEMS)}")
     return SYSTEMS[name]
 
 

@@ -1,0 +1,131 @@
+"""train, embed, score"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gmvae_fast.cli._app import Result, command
+from gmvae_fast.cli._options import DataOption, DeviceOption, QuietOption, StudyArgument, integers, ranges
+
+if TYPE_CHECKING:
+    from gmvae_fast.data import SnapshotSource
+
+
+@command
+def train(
+    data: Annotated[Path, typer.Argument(help="Snapshot file.")],
+    out: Annotated[Path, typer.Option(help="Study folder; each seed gets a folder in it.")],
+    latent_dim: int = 2,
+    components: Annotated[int, typer.Option(help="Number of mixture components K.")] = 3,
+    network: Annotated[str, typer.Option(help="auto, mlp or conv.")] = "auto",
+    widths: Annotated[str | None, typer.Option(help="Hidden widths or channels, like 64,64.")] = None,
+    covariance_type: Annotated[str, typer.Option(help="diag, spherical, tied or full.")] = "diag",
+    epochs: int = 200,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
+    warmup_epochs: Annotated[int | None, typer.Option(help="Default two fifths of the epochs.")] = None,
+    assignment: Annotated[str, typer.Option(help="exact, sampled or mean.")] = "exact",
+    seed: int = 0,
+    split: Annotated[str, typer.Option(help="What is kept apart: trajectory, condition or time.")] = "trajectory",
+    test_fraction: Annotated[float, typer.Option(help="Share held out.")] = 0.2,
+    validation_fraction: Annotated[float, typer.Option(help="Share for a third part, watched while training.")] = 0.0,
+    stratify: Annotated[str | None, typer.Option(help="Label that all parts must cover.")] = None,
+    quantity: Annotated[str | None, typer.Option(help="Condition of --split condition, like Re.")] = None,
+    hold_out: Annotated[
+        str | None, typer.Option(help="Of the condition: between (default), above, below, beyond; or 400:800,1500.")
+    ] = None,
+    gap: Annotated[float | None, typer.Option(help="Of --split time: time left out between the parts.")] = None,
+    allow_leakage: Annotated[bool, typer.Option("--allow-leakage", help="Accept parts that share runs.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue from the seed's checkpoint.")] = True,
+    device: DeviceOption = "auto",
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard's event files (pip install 'gmvae_fast[tensorboard]').")
+    ] = None,
+    quiet: QuietOption = False,
+) -> Result:
+    """Train a GM-VAE; an interrupted run continues from its checkpoint."""
+    from gmvae_fast._device import resolve_device
+    from gmvae_fast._tensorboard import epoch_writer
+    from gmvae_fast.data import SplitConfig, open_snapshots
+    from gmvae_fast.studies import ModelConfig, StudyFolder, train_seed
+    from gmvae_fast.train_config import TrainConfig
+
+    folder = StudyFolder(out)
+    with epoch_writer(None if tensorboard is None else tensorboard / f"seed_{seed}") as write:
+        history = train_seed(
+            folder,
+            open_snapshots(data),
+            ModelConfig(latent_dim, components, network, integers(widths, "widths"), covariance_type),
+            TrainConfig(
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                warmup_epochs=warmup_epochs,
+                assignment=assignment,
+                seed=seed,
+            ),
+            data_path=str(data),
+            split=SplitConfig(
+                split,
+                test_fraction,
+                validation_fraction,
+                stratify,
+                quantity,
+                ranges(hold_out),
+                None,
+                gap,
+                allow_leakage,
+            ),
+            resume=resume,
+            device=resolve_device(device),
+            progress=not quiet,
+            on_epoch=write,
+        )
+    last = history.to_dict()["epochs"][-1]
+    return Result(f"{folder.seed(seed)}: trained", {"folder": folder.seed(seed), "seed": seed, "last_epoch": last})
+
+
+@command
+def embed(study: StudyArgument, data: DataOption = None, device: DeviceOption = "auto") -> Result:
+    """Write latents, mixture, reconstructions and samples of every trained seed."""
+    from gmvae_fast._device import resolve_device
+    from gmvae_fast.studies import StudyFolder, embed_seed
+
+    folder, target = StudyFolder(study), resolve_device(device)
+    snapshots = _study_data(study, data)
+    rows = []
+    for seed in folder.seeds():
+        embed_seed(folder, snapshots, seed, device=target)
+        rows.append({"folder": folder.seed(seed), "seed": seed, "snapshots": len(snapshots)})
+    return Result("\n".join(f"{r['folder']}: {r['snapshots']} snapshots embedded" for r in rows), {"seeds": rows})
+
+
+@command
+def score(
+    study: StudyArgument,
+    data: DataOption = None,
+    neighbors: Annotated[int, typer.Option(help="Neighbours in the latent graph.")] = 10,
+) -> Result:
+    """Score the latent maps: smoothness with p-values, errors, agreement with known classes."""
+    from gmvae_fast.studies import StudyFolder, score_seed, summarise
+
+    folder = StudyFolder(study)
+    snapshots = _study_data(study, data)
+    for seed in folder.seeds():
+        score_seed(folder, snapshots, seed, n_neighbors=neighbors)
+    summary = summarise(folder)
+    lines = [f"{name:28} {row['mean']:10.4f} +- {row['std']:.4f}" for name, row in summary["metrics"].items()]
+    return Result("\n".join(lines), summary)
+
+
+def _study_data(study: Path, data: Path | None) -> SnapshotSource:
+    from gmvae_fast.data import open_snapshots
+    from gmvae_fast.studies import StudyFolder
+
+    path = data or StudyFolder(study).study().get("data_path")
+    if not path:
+        raise ValueError("the study does not say which data it was trained on; pass --data FILE")
+    return open_snapshots(path)

@@ -1,0 +1,61 @@
+"""report, demo"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gmvae_fast.cli._app import Result, command
+from gmvae_fast.cli._options import QuietOption, StudyArgument, complete_preset, integers
+
+
+@command
+def report(
+    study: StudyArgument,
+    out: Annotated[Path | None, typer.Option(help="HTML file; default STUDY/report.html.")] = None,
+) -> Result:
+    """Write one self-contained HTML page of a scored study."""
+    from gmvae_fast.report import build_report
+
+    path = build_report(study, out)
+    return Result(str(path), {"report": path})
+
+
+@command
+def demo(
+    system: Annotated[
+        str, typer.Option(help="channel, free_stream or surface_reaction.", autocompletion=complete_preset)
+    ] = "channel",
+    out: Annotated[Path | None, typer.Option(help="Study folder; default demo/SYSTEM.")] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds, like 0,1,2.")] = "0,1,2",
+    runs: Annotated[int | None, typer.Option(help="Simulations; default the preset's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs; default the preset's.")] = None,
+    size: Annotated[str, typer.Option(help="Resolution of the simulation: tiny, demo or paper.")] = "demo",
+    workers: int | None = None,
+    quiet: QuietOption = False,
+) -> Result:
+    """Simulate, train on several seeds, embed, score and report; exit code 1 where a target is missed."""
+    from gmvae_fast.report import build_report
+    from gmvae_fast.studies import run_demo
+
+    folder = out or Path("demo") / system
+    targets = run_demo(
+        system,
+        folder,
+        seeds=integers(seeds, "seeds") or (),
+        n_runs=runs,
+        epochs=epochs,
+        size=size,
+        workers=workers,
+        progress=not quiet,
+        say=functools.partial(print, file=sys.stderr),
+    )
+    page = build_report(folder)
+    lines = [f"{'pass' if r['passed'] else 'MISS'}  {r['name']}: {r['value']:.4g} ({r['bound']})" for r in targets]
+    passed = all(row["passed"] for row in targets)
+    data = {"report": page, "targets": targets, "passed": passed}
+    return Result("\n".join([*lines, f"report: {page}"]), data, passed=passed)

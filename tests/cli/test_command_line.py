@@ -1,0 +1,189 @@
+"""Exit codes, suggestions, completion, JSON, devices, TensorBoard."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gmvae_fast import cli
+from gmvae_fast._checks import nearest
+from gmvae_fast._device import resolve_device
+from gmvae_fast.cli._app import printable
+from gmvae_fast.data import Snapshots
+
+SCRIPT = Path(sys.executable).with_name("gmvae-fast")
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """`gmvae-fast ARGUMENTS` in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gmvae-fast", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def snapshots(tmp_path):
+    """A file of 40 small fields in two groups, each a trajectory of its own."""
+    generator = np.random.default_rng(0)
+    group = np.arange(40) % 2
+    fields = generator.normal(size=(40, 1, 8)) * 0.1 + group[:, None, None]
+    path = tmp_path / "data.npz"
+    Snapshots(fields, ("u",), {"level": fields.mean((1, 2))}, {"group": group}).save(path)
+    return path
+
+
+SMALL = ["--out", "s", "--network", "mlp", "--widths", "8", "--components", 2, "--epochs", 4, "--quiet"]
+
+
+def test_json_of_every_stage(run, snapshots):
+    def result(*arguments):
+        code, out, _ = run(*arguments, "--json")
+        assert code == 0
+        return json.loads(out)  # one document and nothing else
+
+    trained = result("train", snapshots, *SMALL, "--seed", 3)
+    assert trained["folder"] == "s/seed_3"
+    assert trained["last_epoch"]["epoch"] == 4
+    assert result("embed", "s")["seeds"] == [{"folder": "s/seed_3", "seed": 3, "snapshots": 40}]
+    assert 0 < result("score", "s", "--neighbors", 4)["metrics"]["held_out_error"]["mean"] < 2
+    assert result("report", "s") == {"report": "s/report.html"}
+    assert result("inspect", snapshots)["recognised"] is True
+    assert result("convert", snapshots, "--out", "c.h5")["snapshots"] == 40
+    assert result("info")["versions"]["gmvae_fast"]
+
+
+def test_json_of_a_system(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("GMVAE_FAST_CACHE", str(tmp_path / "cache"))
+    arguments = ["simulate", "surface_reaction", "--size", "tiny", "--out", "r.npz", "--json"]
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert json.loads(out)["field_names"] == ["rho"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["simulate", "wkae", "--out", "x.npz"], 1, "got 'wkae'; did you mean 'wake'?"),
+        (["simulate", "wake", "--design", "Clustered", "--out", "x.npz"], 1, "did you mean 'clustered'?"),
+        (["simulate", "wake", "--geometry", "free-stream", "--out", "x.npz"], 1, "did you mean 'free_stream'?"),
+        (["simulate", "ignition", "--set", "nife=x", "--out", "x.npz"], 1, "did you mean 'knife'?"),
+        (["simulate", "wake", "--size", "papr", "--out", "x.npz"], 1, "did you mean 'paper'?"),
+        (["validate", "ignitoin"], 1, "did you mean 'ignition'?"),
+        (["demo", "--system", "chanel"], 1, "did you mean 'channel'?"),
+        (["train", "data.npz", *SMALL, "--covariance-type", "fulll"], 1, "did you mean 'full'?"),
+        (["train", "data.npz", *SMALL, "--assignment", "exct"], 1, "did you mean 'exact'?"),
+        (["train", "data.npz", *SMALL, "--stratify", "gruop"], 1, "did you mean 'group'?"),
+        (["train", "data.npz", *SMALL, "--device", "cude"], 1, "did you mean 'cuda'?"),
+        (["inspect", "data.npz", "--format", "the-well"], 1, "did you mean 'the_well'?"),
+        (["convert", "data.npz", "--out", "c.h5", "--dtype", "float61"], 1, "did you mean 'float16'?"),
+        (["trian"], 2, "Did you mean 'train'?"),
+        (["train", "data.npz", *SMALL, "--epoch", 3], 2, "--epochs"),
+        (["train", "data.npz", *SMALL, "--epochs", "many"], 2, "--epochs"),
+        (["train"], 2, "data"),
+        ([], 2, "Commands"),
+    ],
+)
+def test_exit_codes_and_the_nearest_name(run, snapshots, arguments, code, message):
+    ended, out, err = run(*arguments)
+    assert ended == code
+    assert message in out + err
+
+
+def test_a_name_like_no_other_gets_no_advice():
+    assert nearest("pipe", ["wake", "ignition"]) == ""
+    assert nearest(3, ["wake"]) == ""
+
+
+def test_text_out_of_files_cannot_steer_the_terminal(run, tmp_path):
+    assert printable("a\x1b[2J\x07b\n\u202ec é") == "a\\x1b[2J\\x07b\n\\u202ec é"
+    np.savez(tmp_path / "evil.npz", **{"\x1b[2Ju": np.zeros((3, 2, 2, 2, 2, 2))})
+    _, out, err = run("inspect", "evil.npz")
+    assert "\\x1b[2Ju" in out + err
+    assert "\x1b" not in out + err
+
+
+def test_completion_of_commands_options_and_names(run, monkeypatch):
+    def completed(words):
+        monkeypatch.setenv("_GMVAE_FAST_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        return run()[1].split()
+
+    assert completed("gmvae-fast tr") == ["train"]
+    assert completed("gmvae-fast simulate w") == ["wake"]
+    assert "--learning-rate" in completed("gmvae-fast train --l")
+    assert completed("gmvae-fast simulate wake --design clus") == ["clustered"]
+    assert completed("gmvae-fast inspect --format the") == ["the_well"]
+
+
+def test_completion_script_is_shown():
+    shown = subprocess.run(
+        [SCRIPT, "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )
+    assert "_GMVAE_FAST_COMPLETE" in shown.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_cleanly(snapshots, tmp_path, number, code):
+    command = [SCRIPT, "train", snapshots, *map(str, SMALL), "--epochs", "1000000"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "s" / "seed_0" / "split.npz").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert {130: "interrupted", 143: "terminated"}[code] in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_devices():
+    assert resolve_device("cpu") == torch.device("cpu")
+    if not torch.cuda.is_available():
+        assert resolve_device("auto") == torch.device("cpu")
+        with pytest.raises(ValueError, match="device 'cuda' is not there: .*; use cpu or auto"):
+            resolve_device("cuda")
+    for name in ("gpu", "cuda:x", "cpu:0", ""):
+        with pytest.raises(ValueError, match="device must be auto, cpu, cuda or cuda:N"):
+            resolve_device(name)
+
+
+def test_tensorboard_holds_every_epoch(run, snapshots, tmp_path):
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert run("train", snapshots, *SMALL, "--tensorboard", "logs")[0] == 0
+    events = loader.EventAccumulator(str(tmp_path / "logs" / "seed_0"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("loss")] == [1, 2, 3, 4]
+    assert {"kl", "occupancy/0", "occupancy/1", "active_dimensions"} <= set(events.Tags()["scalars"])
+    stored = json.loads((tmp_path / "s" / "seed_0" / "history.json").read_text())["epochs"]
+    assert events.Scalars("loss")[-1].value == pytest.approx(stored[-1]["loss"], rel=1e-6)
+
+
+def test_tensorboard_missing_names_the_extra(run, snapshots, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    code, _, err = run("train", snapshots, *SMALL, "--tensorboard", "logs")
+    assert code == 1
+    assert "pip install 'gmvae_fast[tensorboard]'" in err
