@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gmvae_fast._checks import check_integer
+from gmvae_fast.data.moments import Moments, store_moments, stored_moments
 from gmvae_fast.data.snapshots import Snapshots
 from gmvae_fast.data.source import SnapshotSource
 from gmvae_fast.data.streaming import read_ahead, shuffled_order, window_rows
+from gmvae_fast.data.workers import WorkerPool
 
 #: What torch indexes in place; other arrays (big-endian, unsigned, extended precision) are converted batch by batch.
 _TORCH_DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
@@ -33,6 +38,9 @@ class Batches:
         A Dataset's items may be tuples, whose first entry is the snapshot.
     name : str
         How errors call the argument.
+    workers : int
+        Processes that read sources and torch Datasets; 0: one thread. What comes out is the same. Arrays and Snapshots
+        in memory are indexed here whatever this says.
 
     Raises
     ------
@@ -40,8 +48,9 @@ class Batches:
         For other types, no rows, fewer than two axes, or values that are not real numbers.
     """
 
-    def __init__(self, data: Any, name: str = "data") -> None:
-        self.name = name
+    def __init__(self, data: Any, name: str = "data", workers: int = 0) -> None:
+        self.name, self._workers = name, check_integer("workers", workers, 0)
+        self._pool: WorkerPool | None = None
         self.returns_tensor = isinstance(data, Tensor)
         self.home = data.device if isinstance(data, Tensor) else torch.device("cpu")
         self._rows: Tensor | np.ndarray | Dataset[Any] | SnapshotSource
@@ -83,6 +92,15 @@ class Batches:
     def __len__(self) -> int:
         return int(self.length)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pool": None, "_workers": 0}
+
+    def close(self) -> None:
+        """End the worker processes, if there are any; they start again when needed."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
     @property
     def pass_size(self) -> int:
         """Snapshots in one step of a pass over the data: 256, fewer where they are large."""
@@ -112,7 +130,7 @@ class Batches:
 
     def ordered(self, batch_size: int, device: torch.device | None = None) -> Iterator[Tensor]:
         """All snapshots in order."""
-        if isinstance(self._rows, SnapshotSource):
+        if self._is_streamed:
             yield from self._streamed(torch.arange(len(self)), batch_size, device)
             return
         for start in range(0, len(self), batch_size):
@@ -124,7 +142,7 @@ class Batches:
         """All snapshots in an order drawn from ``generator``, see `gmvae_fast.data.streaming.shuffled_order`."""
         window = self._window(batch_size)
         order = shuffled_order(len(self), generator, self._chunk_starts, window)
-        if isinstance(self._rows, SnapshotSource):
+        if self._is_streamed:
             yield from self._streamed(order, batch_size, device)
             return
         for indices in order.split(batch_size):
@@ -134,10 +152,56 @@ class Batches:
         """Snapshots that are read together: a batch, more where reading one means to decode a whole chunk."""
         return batch_size if self._chunk_starts is None else window_rows(4 * math.prod(self.shape), batch_size)
 
+    @property
+    def _is_streamed(self) -> bool:
+        """Whether snapshots are read (or computed) elsewhere while the caller works."""
+        return isinstance(self._rows, SnapshotSource) or (self._workers > 0 and isinstance(self._rows, Dataset))
+
     def _streamed(self, order: Tensor, batch_size: int, device: torch.device | None) -> Iterator[Tensor]:
-        for rows in read_ahead(self.batch, order.split(self._window(batch_size))):
-            for part in rows.split(batch_size):
+        jobs = order.split(self._window(batch_size))
+        for rows in self._map("batch", jobs) if self._workers else read_ahead(self.batch, jobs):
+            for part in torch.as_tensor(rows).split(batch_size):
                 yield part if device is None else part.to(device, torch.float32)
+
+    def _map(self, method: str, jobs: Sequence[Tensor]) -> Iterator[Any]:
+        """Results of a method for each of ``jobs`` by the workers, in order."""
+        if self._pool is None:
+            row_bytes = 4 * math.prod(self.shape)
+            self._pool = WorkerPool(self, self._workers, row_bytes * max(map(len, jobs)))
+        return self._pool.map(method, jobs)
+
+    def moments(self, device: torch.device | None = None) -> Moments:
+        """Means and squared deviations of all snapshots, in one pass unless an earlier one is remembered.
+
+        A pass over a source with a ``fingerprint()`` (`LazySnapshots`) is remembered in the cache, see
+        `gmvae_fast.data.lazy.LazySnapshots.fingerprint`. Pieces are merged in the order of the snapshots, whoever
+        computed them, so the number of workers makes no difference.
+        """
+        before = self._fingerprint()
+        found = None if before is None else stored_moments(before, self.shape)
+        if found is None:
+            found = functools.reduce(operator.add, self._pieces(device))
+            if before is not None and found.finite and self._fingerprint() == before:
+                store_moments(before, found.to(torch.device("cpu")))
+        return found if device is None else found.to(device)
+
+    def _pieces(self, device: torch.device | None) -> Iterator[Moments]:
+        if not (self._is_streamed and self._workers):
+            on = None if self._is_streamed else device  # files have the same moments on every device
+            mask = None if self.mask is None else self.mask.to(on or self.mask.device)
+            for rows in self.ordered(self.pass_size, on):
+                yield Moments.of(rows, mask)
+            return
+        for pieces in self._map("pieces_of", torch.arange(len(self)).split(self._window(self.pass_size))):
+            yield from pieces
+
+    def pieces_of(self, indices: Tensor) -> list[Moments]:
+        """Moments of consecutive parts of the snapshots at ``indices``."""
+        return [Moments.of(rows, self.mask) for rows in self.batch(indices).split(self.pass_size)]
+
+    def _fingerprint(self) -> dict[str, Any] | None:
+        method = getattr(self._rows, "fingerprint", None)
+        return None if method is None else method()
 
     def check_finite(self) -> None:
         """Raise ValueError naming the first snapshot that holds NaN or inf where the mask is true."""

@@ -42,33 +42,21 @@ class Normalised(nn.Module):
         return self.offset.device
 
     def set_normalisation(self, data: Any) -> None:
-        """Take mean, standard deviation and mask from ``data`` in one streaming pass.
+        """Take mean, standard deviation and mask from ``data`` in one streaming pass, or from one that is remembered.
 
-        Moments of batches are merged in float64 (Chan, Golub & LeVeque 1983); cells outside the mask do not count.
+        Moments are float64, see `gmvae_fast.data.moments`; cells outside the mask do not count.
         """
         source = self._source(data)
         self.mask = None if source.mask is None else source.mask.to(self.device)
-        mean = torch.zeros(self.input_shape, dtype=torch.float64, device=self.device)
-        squares = torch.zeros_like(mean)
-        count = 0
-        for rows in source.ordered(source.pass_size, self.device):
-            x = self._masked(rows).double()
-            n = len(x)
-            own = x.mean(0)
-            shift = own - mean
-            squares += (x - own).square().sum(0) + shift.square() * (count * n / (count + n))
-            count += n
-            mean += shift * (n / count)
-        if not bool(torch.isfinite(mean).all()):
+        moments = source.moments(self.device)
+        if not moments.finite:
             source.check_finite()  # says where
-        axes = tuple(range(1, len(self.input_shape)))
-        std = squares.sum(axes) if axes else squares
-        std = (std / (count * self.n_values / self.input_shape[0]) if axes else std / count).sqrt()
+        std = moments.std(self.n_values // self.input_shape[0])
         # A channel that does not vary beyond rounding keeps its units.
-        magnitude = mean.abs().flatten(1).amax(1) if axes else mean.abs()
+        magnitude = moments.mean.abs().reshape(len(std), -1).amax(1)
         std = torch.where(std > 1e-6 * magnitude, std, torch.ones_like(std))
         with torch.no_grad():
-            self.offset.copy_(mean)
+            self.offset.copy_(moments.mean)
             self.scale.copy_(std.reshape(self.scale.shape))
 
     @property

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -6,6 +7,12 @@ import torch
 
 # Helper modules beside the tests (tests/ops/mixtures.py, tests/data/layout_files.py) are imported by name.
 sys.path += [str(Path(__file__).parent / name) for name in ("ops", "data")]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_traces(tmp_path_factory):
+    """Statistics of the tests' files do not go to the user's cache."""
+    os.environ.setdefault("GMVAE_FAST_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(autouse=True)

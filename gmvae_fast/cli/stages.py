@@ -44,6 +44,7 @@ def train(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard's event files (pip install 'gmvae_fast[tensorboard]').")
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read and decode the files; 0: a thread.")] = 0,
     quiet: QuietOption = False,
 ) -> Result:
     """Train a GM-VAE; an interrupted run continues from its checkpoint."""
@@ -83,6 +84,7 @@ def train(
             device=resolve_device(device),
             progress=not quiet,
             on_epoch=write,
+            workers=workers,
         )
     last = history.to_dict()["epochs"][-1]
     return Result(f"{folder.seed(seed)}: trained", {"folder": folder.seed(seed), "seed": seed, "last_epoch": last})

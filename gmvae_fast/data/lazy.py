@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import threading
 from collections import OrderedDict
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from gmvae_fast._io import to_jsonable
 
+from .fingerprint import array_digest, files_state
 from .formats import Container
 from .layouts import Block, Variable
 from .snapshots import FloatArray, IntArray, SnapshotFileError, Snapshots, _as_index, describe
@@ -25,11 +28,17 @@ _OPEN_FILES = 64
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file: how to open it (picklable) and its recognised blocks."""
+    """One source of snapshots: how to open it (picklable) and its recognised blocks.
+
+    ``parts`` are the files it consists of, where ``path`` alone does not say so; ``options`` is what else its content
+    depends on, as text.
+    """
 
     path: str
     opener: Callable[[str], Container]
     blocks: tuple[Block, ...]
+    parts: tuple[str, ...] = ()
+    options: str = ""
 
 
 class FileHandles:
@@ -41,6 +50,11 @@ class FileHandles:
     def __init__(self, files: Sequence[SourceFile]) -> None:
         self._files = tuple(files)
         self._start()
+
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """In their order."""
+        return self._files
 
     def _start(self) -> None:
         self._process = os.getpid()
@@ -181,6 +195,33 @@ class LazySnapshots:
         """Close the files of this process; reading opens them again."""
         self._handles.close()
 
+    def fingerprint(self) -> dict[str, Any] | None:
+        """What decides the values of the snapshots, as JSON values, without reading them.
+
+        Two sources with equal fingerprints hold the same snapshots in the same order: the same absolute paths, each
+        of unchanged size and time of change (Zarr stores and folders: all files in them), read as the same fields and
+        axes with the same options, mask and selection. None where that cannot be known: a file is missing, or changed
+        within the last two seconds. A file rewritten with its old size and time of change put back is not noticed.
+        Open files are closed first, so that what is read next is what was described, also where a file was replaced.
+        """
+        self.close()
+        files = self._handles.files
+        state = files_state(part for file in files for part in file.parts or (file.path,))
+        if state is None:
+            return None
+        blocks = [
+            [number, b.n_samples, b.n_times, list(b.grid.items()), [[v.key, v.axes, v.select] for v in b.variables]]
+            for number, b in self._blocks
+        ]
+        reading = hashlib.sha256(json.dumps([blocks, [file.options for file in files]]).encode()).hexdigest()
+        return {
+            "files": state,
+            "fields": list(self.field_names),
+            "reading": reading,
+            "mask": array_digest(self.mask),
+            "selection": array_digest(self._index),
+        }
+
     @property
     def blocks(self) -> tuple[Block, ...]:
         """What the files were recognised as."""
@@ -204,6 +245,10 @@ class LazySnapshots:
         sample = np.where(length <= row, local // row, -1)
         change = np.flatnonzero(np.diff(block) | np.diff(sample) | np.diff(within)) + 1
         return np.concatenate([[0], change]).astype(np.int64)
+
+    def __getitems__(self, indices: list[int]) -> list[npt.NDArray[np.float32]]:
+        """A batch for torch's DataLoader: the snapshots at ``indices``, one by one."""
+        return list(self.read(indices))
 
     def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Snapshots at ``indices`` [n] as a new float32 array [n, C, *grid]; cells outside ``mask`` are 0.

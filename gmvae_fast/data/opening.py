@@ -7,7 +7,7 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +101,7 @@ def open_snapshots(
     plain = request == Request() and format == "auto" and quantities is None and mask is None and nan == "keep"
     if plain and len(found) == 1 and _fits_in_memory(found[0], lazy):
         return READERS[Path(found[0]).suffix.lower()](found[0])
-    sources = [_recognised(*job, request, format) for job in _jobs(found, options, format)]
+    sources = [_recognised(job, request, format) for job in _jobs(found, options, format)]
     result = _combined(sources, joined)
     if quantities is not None:
         _add_table(result, quantities, sources)
@@ -151,41 +151,50 @@ def _fits_in_memory(path: str, lazy: bool | None) -> bool:
     return not lazy and (lazy is False or os.path.getsize(path) <= IN_MEMORY_BYTES)
 
 
-def _jobs(paths: list[str], options: FrameOptions, format: str) -> list[tuple[str, Callable[[str], Container]]]:
-    """Path and opener of each source; single frames are gathered by folder."""
+class _Job(NamedTuple):
+    """One source of snapshots, as `SourceFile` describes it once its layout is known."""
+
+    path: str
+    opener: Callable[[str], Container]
+    parts: tuple[str, ...] = ()
+    options: str = ""
+
+
+def _jobs(paths: list[str], options: FrameOptions, format: str) -> list[_Job]:
+    """What is opened for each source; single frames are gathered by folder."""
     kinds = ["xarray" if format == "xarray" else file_format(path) for path in paths]
     if not options.unchanged and set(kinds) != {"images"}:
         raise ValueError("roi, background and downsample are for image files only")
-    jobs: list[tuple[str, Callable[[str], Container]]] = []
+    jobs: list[_Job] = []
     frames: dict[str, list[str]] = {}
     for path, kind in zip(paths, kinds, strict=True):
         if kind is None:
             suffixes = sorted({s for _, known, _ in FORMATS.values() for s in known})
             raise SnapshotFileError(f"{path}: no reader for {Path(path).suffix!r}; readable are {', '.join(suffixes)}")
         if kind != "images":
-            jobs.append((path, FORMATS[kind][0]))
+            jobs.append(_Job(path, FORMATS[kind][0], options=kind))
             continue
         with file_errors(path):
             single = not os.path.isdir(path) and is_single_frame(path)
         if single:
             frames.setdefault(os.path.dirname(path) or ".", []).append(path)
         else:
-            jobs.append((path, functools.partial(open_images, options=options)))
+            opener = functools.partial(open_images, options=options)
+            jobs.append(_Job(path, opener, options=options.fingerprint))
     for folder, files in frames.items():
-        jobs.append((folder, functools.partial(open_images, options=options, files=files)))
+        opener = functools.partial(open_images, options=options, files=files)
+        jobs.append(_Job(folder, opener, tuple(files), options.fingerprint))
     return jobs
 
 
-def _recognised(
-    path: str, opener: Callable[[str], Container], request: Request, format: str
-) -> tuple[SourceFile, FileLayout]:
-    with file_errors(path):
-        container = opener(path)
+def _recognised(job: _Job, request: Request, format: str) -> tuple[SourceFile, FileLayout]:
+    with file_errors(job.path):
+        container = job.opener(job.path)
         try:
             layout = recognise(container, request, "auto" if format == "xarray" else format)
         finally:
             container.close()
-    return SourceFile(path, opener, layout.blocks), layout
+    return SourceFile(job.path, job.opener, layout.blocks, job.parts, job.options), layout
 
 
 def _combined(sources: list[tuple[SourceFile, FileLayout]], joined: bool) -> LazySnapshots:

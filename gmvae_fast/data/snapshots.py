@@ -136,6 +136,10 @@ class Snapshots:
         """Snapshots at ``indices`` [n] as a new array [n, C, *grid]."""
         return self.fields[np.asarray(indices, dtype=np.int64)]
 
+    def __getitems__(self, indices: list[int]) -> list[npt.NDArray[np.float32]]:
+        """A batch for torch's DataLoader: the snapshots at ``indices``, one by one."""
+        return list(self.read(indices))
+
     def subset(self, indices: int | slice | npt.ArrayLike) -> Snapshots:
         """The snapshots at ``indices`` (an integer, a slice, integers, or a boolean mask [N]) as new Snapshots."""
         index = _as_index(indices, len(self))

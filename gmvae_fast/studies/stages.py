@@ -54,6 +54,7 @@ def train_seed(
     device: str | torch.device = "cpu",
     progress: bool = True,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    workers: int = 0,
 ) -> History:
     """Split, train, and write the seed's configuration, split, history, checkpoint and model.
 
@@ -82,6 +83,7 @@ def train_seed(
         resume=resume,
         progress=progress,
         on_epoch=on_epoch,
+        workers=workers,
     )
     model.save(folder.seed(seed) / "model.safetensors")
     folder.write_json(f"{name}/history.json", history.to_dict())

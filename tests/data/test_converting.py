@@ -162,7 +162,7 @@ def test_the_commands(tmp_path):
     assert open_snapshots(tmp_path / "b.zarr").field_names == ("velocity_x", "velocity_y")
     data = tmp_path / "b.zarr"
     for command in (
-        ("train", data, "--out", tmp_path / "s", "--epochs", 2, "--quiet"),
+        ("train", data, "--out", tmp_path / "s", "--epochs", 2, "--workers", 1, "--quiet"),
         ("embed", tmp_path / "s"),
         ("score", tmp_path / "s", "--neighbors", 2),
     ):

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gmvae_fast.data.fingerprint import array_digest
+
 from .container import Container, require
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -45,6 +47,13 @@ class FrameOptions:
             top, bottom, left, right = self.roi
             if not (0 <= top < bottom and 0 <= left < right):
                 raise ValueError(f"roi must be (top, bottom, left, right) with top < bottom, left < right: {self.roi}")
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that differs between different options."""
+        background = self.background
+        known = background if isinstance(background, int) or background is None else array_digest(background)
+        return f"images {self.roi} {known} {self.downsample}"
 
     @property
     def unchanged(self) -> bool:

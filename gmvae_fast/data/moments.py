@@ -1,0 +1,105 @@
+"""Means and variances of snapshots by one pass in pieces that may be computed anywhere, and their memory on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .cache import cache_path, read_entry, write_entry
+
+#: Entry of the cache; another number leaves earlier ones unread.
+VERSION = 1
+#: Entries kept; the oldest go first.
+KEPT = 256
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over snapshots in float64; of two parts, ``a + b`` is that of both (Chan, Golub & LeVeque 1983).
+
+    Attributes
+    ----------
+    count : int
+        Snapshots.
+    mean : float64 [*shape]
+        0 outside the mask.
+    squares : float64 [C]
+        Squared deviations from the mean, summed over snapshots and the cells inside the mask.
+    """
+
+    count: int
+    mean: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, mask: Tensor | None = None) -> Moments:
+        """Of snapshots [n, *shape], n >= 1, and a mask [*grid]."""
+        if mask is not None:
+            rows = torch.where(mask, rows, torch.zeros((), dtype=rows.dtype, device=rows.device))
+        x = rows.double()
+        mean = x.mean(0)
+        return cls(len(x), mean, _by_channel((x - mean).square().sum(0)))
+
+    def __add__(self, other: Moments) -> Moments:
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        between = _by_channel(shift.square()) * (self.count * other.count / count)
+        return Moments(count, self.mean + shift * (other.count / count), self.squares + other.squares + between)
+
+    def std(self, cells: int) -> Tensor:
+        """Standard deviation of each channel [C] about the mean field, over ``cells`` cells of the grid."""
+        return (self.squares / (self.count * cells)).sqrt()
+
+    @property
+    def finite(self) -> bool:
+        """Whether all snapshots were."""
+        return bool(torch.isfinite(self.mean).all() and torch.isfinite(self.squares).all())
+
+    def to(self, device: torch.device) -> Moments:
+        """The same on ``device``."""
+        return dataclasses.replace(self, mean=self.mean.to(device), squares=self.squares.to(device))
+
+
+def _by_channel(values: Tensor) -> Tensor:
+    return values.flatten(1).sum(1) if values.ndim > 1 else values
+
+
+def stored_moments(fingerprint: Mapping[str, Any], shape: tuple[int, ...]) -> Moments | None:
+    """What an earlier pass over the same, unchanged snapshots found; None where there was none."""
+    entry = read_entry(_path(fingerprint))
+    if entry is None or entry.keys() != {"count", "mean", "squares"}:
+        return None
+    if entry["mean"].shape != shape or entry["squares"].shape != shape[:1]:
+        return None
+    return Moments(int(entry["count"]), torch.from_numpy(entry["mean"]), torch.from_numpy(entry["squares"]))
+
+
+def store_moments(fingerprint: Mapping[str, Any], moments: Moments) -> None:
+    """Keep them for later passes; a cache that cannot be written is a warning."""
+    path = _path(fingerprint)
+    arrays = {"count": np.array(moments.count), "mean": moments.mean.numpy(), "squares": moments.squares.numpy()}
+    if write_entry(path, arrays):
+        _forget_oldest(path.parent)
+
+
+def _path(fingerprint: Mapping[str, Any]) -> Path:
+    return cache_path("statistics", {"version": VERSION, **fingerprint})
+
+
+def _forget_oldest(folder: Path) -> None:
+    ages = []
+    for entry in folder.glob("*.npz"):
+        try:
+            ages.append((entry.stat().st_mtime, entry))
+        except OSError:  # another process was faster
+            ages.append((math.inf, entry))
+    for _, entry in sorted(ages)[:-KEPT]:
+        entry.unlink(missing_ok=True)
