@@ -15,7 +15,8 @@ class EpochRecord:
     ----------
     epoch : int
         From 1.
-    phase : {"warmup", "block"}
+    phase : str
+        "warmup", or the scheme: "block", "means", "joint".
     loss, reconstruction, kl : float
         Training negative ELBO (with beta) and its terms, averaged over the epoch's batches.
     held_out_loss, held_out_error : float or None
@@ -29,6 +30,11 @@ class EpochRecord:
     active_dimensions : int or None
         Latent coordinates whose posterior means vary by more than 1% of the mean posterior variance plus theirs.
     seconds : float
+    mixture_kl_before, mixture_kl : float or None
+        Mean mixture KL of all snapshots (exact assignment, this epoch's encoder) before and after the closed-form step;
+        a full M-step without priors never raises it. Without such a step only the second is there.
+    component_variance : tuple of K floats or None
+        Smallest variance (or eigenvalue of the covariance) of each component over the mean variance of the latents.
     """
 
     epoch: int
@@ -43,6 +49,9 @@ class EpochRecord:
     component_kl: tuple[float, ...] | None
     active_dimensions: int | None
     seconds: float
+    mixture_kl_before: float | None = None
+    mixture_kl: float | None = None
+    component_variance: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,10 @@ _EMPTY = 1e-10  # share of the data below which a component says nothing about i
 _TINY = 1e-300  # keeps log and division finite for components without weight, in float64
 
 
+#: log_weights, means, log_vars, cholesky, in the order of the operators' arguments.
+MixtureTuple = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+
+
 @dataclass(frozen=True)
 class MixtureParameters:
     """A mixture of K Gaussians in D dimensions.
@@ -56,7 +60,7 @@ class MixtureParameters:
         """A copy that shares no memory."""
         return MixtureParameters(*(None if t is None else t.detach().clone() for t in self.as_tuple()))  # type: ignore[arg-type]
 
-    def as_tuple(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def as_tuple(self) -> MixtureTuple:
         """In the order of the operators' arguments."""
         return self.log_weights, self.means, self.log_vars, self.cholesky
 

@@ -14,6 +14,7 @@ from gmvae_fast._covariances import DENSE, check_covariance_type, covariance_sha
 from gmvae_fast._covariances import CovarianceError as CovarianceError
 from gmvae_fast.m_step import MixtureParameters as MixtureParameters
 from gmvae_fast.m_step import MixturePriors as MixturePriors
+from gmvae_fast.m_step import MixtureTuple as MixtureTuple
 from gmvae_fast.m_step import log_prior as log_prior
 from gmvae_fast.m_step import m_step as m_step
 
@@ -47,7 +48,7 @@ class MixturePrior(nn.Module):
             self.register_parameter(name, None if value is None else nn.Parameter(value, requires_grad=False))
 
     @property
-    def parameters_tuple(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def parameters_tuple(self) -> MixtureTuple:
         """log_weights, means, log_vars, cholesky, in the order of the operators' arguments."""
         return self.log_weights, self.means, self.log_vars, self.cholesky
 

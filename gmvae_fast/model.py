@@ -16,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
+from gmvae_fast import ops
 from gmvae_fast._batches import Batches
 from gmvae_fast._checks import check_integer
 from gmvae_fast._io import atomic_writer
-from gmvae_fast.mixture import MixturePrior, sample_mixture
+from gmvae_fast.mixture import MixturePrior, MixtureTuple, sample_mixture
 from gmvae_fast.networks import build_networks, start_confident
 from gmvae_fast.normalisation import Normalised
 
@@ -42,10 +43,13 @@ class Embedding:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """Per-snapshot terms [N] of the negative ELBO, in nats, on normalised snapshots."""
+    """Per-snapshot terms [N] of the negative ELBO, in nats, on normalised snapshots; posteriors and samples [N, D]."""
 
     reconstruction: Tensor
     kl: Tensor
+    mean: Tensor
+    log_var: Tensor
+    z: Tensor
 
 
 class GMVAE(Normalised):
@@ -134,11 +138,19 @@ class GMVAE(Normalised):
         return self._masked(out)
 
     def loss_terms(
-        self, x: Tensor, generator: torch.Generator | None, *, assignment: str = "exact", standard_prior: bool = False
+        self,
+        x: Tensor,
+        generator: torch.Generator | None,
+        *,
+        assignment: str = "exact",
+        detach_assignment: bool = False,
+        standard_prior: bool = False,
+        mixture: MixtureTuple | None = None,
     ) -> LossTerms:
         """Terms of the negative ELBO of normalised snapshots, with one reparameterised sample each.
 
-        ``standard_prior`` replaces the mixture by N(0, I) (the warm-up). Draws come from ``generator``.
+        ``standard_prior`` replaces the mixture by N(0, I) (the warm-up), ``mixture`` by another one. Draws come from
+        ``generator``.
         """
         mean, log_var = self.encode(x)
         noise = torch.empty_like(mean).normal_(generator=generator)
@@ -148,8 +160,15 @@ class GMVAE(Normalised):
         if standard_prior:
             kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(1)
         else:
-            kl = self.prior.kl(mean, log_var, assignment=assignment, z=z if assignment == "sampled" else None)
-        return LossTerms(reconstruction, kl)
+            kl = ops.mixture_kl(
+                mean,
+                log_var,
+                *(mixture or self.prior.parameters_tuple),
+                assignment=assignment,
+                z=z if assignment == "sampled" else None,
+                detach_assignment=detach_assignment,
+            )
+        return LossTerms(reconstruction, kl, mean, log_var, z)
 
     # -- use -------------------------------------------------------------------------------------------------
 
@@ -310,7 +329,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], h
 
 
 def read_tensors(path: str | os.PathLike[str], kind: str, version: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a file of `write_tensors`, checked for kind, version and checksum."""
+    """Tensors and header of a file of `write_tensors`, checked for kind, version (at most ``version``) and checksum."""
     name = Path(path)
     if not name.is_file():
         raise FileNotFoundError(f"{name}: no such file")
@@ -322,9 +341,10 @@ def read_tensors(path: str | os.PathLike[str], kind: str, version: int) -> tuple
         raise ModelFileError(f"{name}: not a whole safetensors file ({err})") from err
     if not isinstance(header, dict) or header.get("format") != kind:
         raise ModelFileError(f"{name}: not a file of kind {kind}")
-    if header.get("version") != version:
+    found = header.get("version")
+    if not isinstance(found, int) or not 1 <= found <= version:
         raise ModelFileError(
-            f"{name}: format version {header.get('version')!r}, this gmvae_fast reads {version}; use a newer release"
+            f"{name}: format version {found!r}, this gmvae_fast reads up to {version}; use a newer release"
         )
     if header.pop("crc32", None) != _checksum(tensors, header):
         raise ModelFileError(f"{name}: the content is damaged (its checksum differs from the one stored)")

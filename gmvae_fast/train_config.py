@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gmvae_fast._checks import check_damping, check_integer, check_real, nearest
 from gmvae_fast.mixture import MixturePriors
 
-SCHEMES = ("block",)
+
+@dataclass(frozen=True)
+class SchemeDefaults:
+    """What `TrainConfig` fields left at None mean for a scheme; ``closed_form``: it takes the full M-step."""
+
+    warms_up: bool
+    assignment: str
+    mixture_start: str
+    closed_form: bool
+
+
+#: Every scheme is a file of `gmvae_fast.training.schemes`.
+SCHEMES = {
+    "block": SchemeDefaults(warms_up=True, assignment="exact", mixture_start="latents", closed_form=True),
+    "means": SchemeDefaults(warms_up=False, assignment="sampled", mixture_start="normal", closed_form=False),
+    "joint": SchemeDefaults(warms_up=True, assignment="exact", mixture_start="latents", closed_form=False),
+}
 ASSIGNMENTS = ("exact", "sampled", "mean")
+MIXTURE_STARTS = ("latents", "normal")
 
 
 @dataclass(frozen=True)
@@ -17,13 +37,23 @@ class TrainConfig:
 
     Attributes
     ----------
-    scheme : {"block"}
-        Minibatch Adam on the networks with the mixture frozen, and a closed-form M-step over the whole data set every
-        ``m_step_every`` epochs and at the end.
+    scheme : {"block", "means", "joint"}
+        How the mixture is trained beside the networks, which descend by minibatch Adam:
+
+        - "block": it is frozen while they descend, and takes a closed-form M-step over the whole data set every
+          ``m_step_every`` epochs and at the end;
+        - "means": as PIMA was published (Trask et al. 2022, arXiv 2202.03242): only the means are set in closed form,
+          every ``m_step_every`` epochs, from sums that the batches of the epoch leave; weights and covariances by Adam;
+        - "joint": all of it by Adam, as VaDE (Jiang et al. 2017, arXiv 1611.05148).
+
+        The last two take no variance floor and move no component. Diagnostics are recorded in the same epochs for all.
     epochs : int
         All epochs, the warm-up included.
     warmup_epochs : int, optional
-        Epochs as a plain VAE with prior N(0, I) before the mixture is fitted; default two fifths of ``epochs``.
+        Epochs as a plain VAE with prior N(0, I) before the mixture; default two fifths of ``epochs``, none for "means".
+    mixture_start : {"latents", "normal"}, optional
+        The first mixture: EM with ``n_init`` restarts on the latents; or means from N(0, I), standard deviations
+        K^(-1/D) and equal weights, the default of "means".
     batch_size : int
     learning_rate : float
         Of Adam at its highest: it rises over the first twentieth of the steps, then falls along a cosine to 1% of this.
@@ -31,20 +61,23 @@ class TrainConfig:
         Weight of the KL part.
     beta_warmup_epochs : int
         Epochs over which beta rises linearly from 0.
-    assignment : {"exact", "sampled", "mean"}
-        Responsibilities in the loss, see `gmvae_fast.ops.mixture_kl`.
+    assignment : {"exact", "sampled", "mean"}, optional
+        Responsibilities in the loss, see `gmvae_fast.ops.mixture_kl`; default "exact", "sampled" for "means".
+    detach_assignment : bool
+        Treat sampled or mean responsibilities as constants in the gradient.
     m_step_every : int
-        Epochs between M-steps.
+        Epochs between M-steps, and between diagnostics.
     damping : float in (0, 1]
-        Share of new statistics in an M-step.
+        Share of new statistics in an M-step ("block" only).
     n_init : int
         EM restarts when the mixture is first fitted to the latents.
     variance_floor : float
-        Smallest component variance, relative to the mean variance of the latents.
+        Smallest component variance of an M-step and of the fit to the latents, relative to their mean variance.
     reseed_below : float
         A component whose share of the data falls below this many hundredths (at most 99) of 1/K is moved to where the
-        data are described worst, unless no M-step follows; logged as an event. 0 switches it off.
+        data are described worst, unless no M-step follows; logged as an event. 0 switches it off. "block" only.
     priors : MixturePriors
+        Of the M-step ("block" only).
     gradient_clip : float, optional
         Largest norm of the gradient.
     validate_every : int
@@ -58,11 +91,13 @@ class TrainConfig:
     scheme: str = "block"
     epochs: int = 200
     warmup_epochs: int | None = None
+    mixture_start: str | None = None
     batch_size: int = 64
     learning_rate: float = 2e-3
     beta: float = 1.0
     beta_warmup_epochs: int = 0
-    assignment: str = "exact"
+    assignment: str | None = None
+    detach_assignment: bool = False
     m_step_every: int = 1
     damping: float = 1.0
     n_init: int = 20
@@ -77,9 +112,12 @@ class TrainConfig:
         if self.scheme not in SCHEMES:
             hint = nearest(self.scheme, SCHEMES)
             raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}{hint}")
-        if self.assignment not in ASSIGNMENTS:
-            hint = nearest(self.assignment, ASSIGNMENTS)
-            raise ValueError(f"assignment must be 'exact', 'sampled' or 'mean', got {self.assignment!r}{hint}")
+        for name, valid in (("assignment", ASSIGNMENTS), ("mixture_start", MIXTURE_STARTS)):
+            value = getattr(self, name)
+            if value not in (None, *valid):
+                raise ValueError(f"{name} must be one of {', '.join(valid)}, got {value!r}{nearest(value, valid)}")
+        if not isinstance(self.detach_assignment, bool):
+            raise TypeError(f"detach_assignment must be True or False, got {self.detach_assignment!r}")
         for name in ("epochs", "batch_size", "m_step_every", "n_init", "validate_every"):
             check_integer(name, getattr(self, name), 1)
         check_integer("beta_warmup_epochs", self.beta_warmup_epochs, 0)
@@ -93,6 +131,10 @@ class TrainConfig:
         check_damping(self.damping)
         if not isinstance(self.priors, MixturePriors):
             raise TypeError(f"priors must be MixturePriors, got {type(self.priors).__name__}")
+        if not SCHEMES[self.scheme].closed_form:
+            for name, plain in (("damping", 1.0), ("priors", MixturePriors())):
+                if getattr(self, name) != plain:
+                    raise ValueError(f"{name} must be left out with scheme={self.scheme!r}, which takes no full M-step")
         if self.gradient_clip is not None:
             check_real("gradient_clip", self.gradient_clip, above=0)
         if self.warmup_epochs is not None and check_integer("warmup_epochs", self.warmup_epochs, 0) > self.epochs:
@@ -101,4 +143,36 @@ class TrainConfig:
     @property
     def warmup(self) -> int:
         """Number of warm-up epochs."""
-        return 2 * self.epochs // 5 if self.warmup_epochs is None else self.warmup_epochs
+        if self.warmup_epochs is not None:
+            return self.warmup_epochs
+        return 2 * self.epochs // 5 if SCHEMES[self.scheme].warms_up else 0
+
+    @property
+    def gamma(self) -> str:
+        """The assignment in use."""
+        return self.assignment or SCHEMES[self.scheme].assignment
+
+    @property
+    def start(self) -> str:
+        """The start of the mixture in use."""
+        return self.mixture_start or SCHEMES[self.scheme].mixture_start
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field, as plain values; those left at None by what they mean."""
+        values = dataclasses.asdict(self)
+        return values | {"warmup_epochs": self.warmup, "assignment": self.gamma, "mixture_start": self.start}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+        """Inverse of `dataclasses.asdict`; missing fields stand at their defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For unknown fields and wrong values.
+        """
+        known = {f.name for f in dataclasses.fields(TrainConfig)}
+        if unknown := sorted(values.keys() - known):
+            raise ValueError(f"TrainConfig has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        priors = values.get("priors", MixturePriors())
+        return TrainConfig(**{**values, "priors": MixturePriors(**priors) if isinstance(priors, Mapping) else priors})

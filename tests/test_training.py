@@ -18,7 +18,9 @@ from gmvae_fast.data.snapshots import Snapshots
 from gmvae_fast.history import History
 from gmvae_fast.mixture import MixtureParameters, MixturePriors
 from gmvae_fast.model import ModelFileError, read_tensors, write_tensors
-from gmvae_fast.training import TrainingDiverged, _Run, fluctuation_error
+from gmvae_fast.training import TrainingDiverged, fluctuation_error
+from gmvae_fast.training.checkpoint import FORMAT, VERSION
+from gmvae_fast.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -89,22 +91,20 @@ def test_convolutional_nets_learn_a_travelling_wave(shape):
 def test_a_frozen_mixture_step_never_raises_the_full_data_kl():
     x, _ = clusters()
     model = make_model()
-    run = _Run(model, x, config(epochs=12, warmup_epochs=2, reseed_below=0.0), None)
-    original, pairs = run._m_step, []
-
-    def watched():
-        mean, log_var = model.embed_tensors(run.source)
-        before = float(model.prior.kl(mean, log_var).double().sum())
-        result = original()
-        pairs.append((before, float(model.prior.kl(mean, log_var).double().sum())))
-        return result
-
-    run._m_step = watched
+    run = Run(model, x, config(epochs=12, warmup_epochs=2, reseed_below=0.0))
     while run.epoch < 12:
-        run.one_epoch()
-    assert len(pairs) == 10
-    for before, after in pairs:
-        assert after <= before + 1e-5 * abs(before)
+        before = model.prior.get()
+        record = run.one_epoch()
+        if record.phase == "warmup":
+            continue
+        if record.epoch > 3:  # until then the mixture before is not the fitted one
+            after = model.prior.get()
+            mean, log_var = model.embed_tensors(run.source)
+            for mixture, recorded in ((before, record.mixture_kl_before), (after, record.mixture_kl)):
+                model.prior.set(mixture)
+                assert recorded == pytest.approx(float(model.prior.kl(mean, log_var).double().mean()), rel=1e-5)
+        assert record.mixture_kl <= record.mixture_kl_before + 1e-6 * abs(record.mixture_kl_before)
+    assert sum(r.mixture_kl is not None for r in run.records) == 10
 
 
 def test_diagnostics_are_sane():
@@ -120,12 +120,15 @@ def test_diagnostics_are_sane():
         assert record.held_out_loss is None
         if record.phase == "warmup":
             assert record.occupancy is record.active_dimensions is record.component_kl is None
+            assert record.mixture_kl is record.mixture_kl_before is record.component_variance is None
             continue
         assert sum(record.occupancy) == pytest.approx(1)
         assert 0 <= record.responsibility_entropy <= math.log(3) + 1e-9
         assert len(record.component_kl) == 3
         assert min(record.component_kl) >= 0
         assert 0 <= record.active_dimensions <= 3
+        assert len(record.component_variance) == 3
+        assert min(record.component_variance) >= 1e-4 * (1 - 1e-5)
     assert [e.kind for e in history.events] == ["initialise"]
     np.testing.assert_allclose(history.epochs[-1].occupancy, model.predict_proba(x).mean(0), rtol=1e-5)
 
@@ -252,7 +255,7 @@ def test_other_data_are_refused(checkpoint):
 
 
 def rewrite(path, change):
-    tensors, header = read_tensors(path, "gmvae_fast.checkpoint", 1)
+    tensors, header = read_tensors(path, FORMAT, VERSION)
     change(tensors, header)
     write_tensors(path, tensors, header)
 
@@ -399,7 +402,7 @@ def test_an_absurd_learning_rate_diverges_with_advice(kind, learning_rate):
 def test_a_dead_component_is_moved_logged_and_lives_again():
     x, _ = clusters()
     model = make_model()
-    run = _Run(model, x, config(epochs=20, warmup_epochs=4), None)
+    run = Run(model, x, config(epochs=20, warmup_epochs=4))
     while run.epoch < 8:
         run.one_epoch()
     dead = model.prior.get()
@@ -415,7 +418,7 @@ def test_a_dead_component_is_moved_logged_and_lives_again():
 
 
 def test_nothing_is_moved_after_the_last_m_step():
-    run = _Run(make_model(), clusters()[0], config(epochs=6), None)
+    run = Run(make_model(), clusters()[0], config(epochs=6))
     while run.epoch < 6:
         if run.epoch == 5:
             run.model.prior.means[1] = 1e3
@@ -428,7 +431,7 @@ def test_reseeding_keeps_a_spherical_mixture_spherical_and_can_be_switched_off()
     x, _ = clusters()
     for below, moved in ((5.0, 1), (0.0, 0)):
         model = make_model(covariance_type="spherical")
-        run = _Run(model, x, config(epochs=9, warmup_epochs=2, reseed_below=below), None)
+        run = Run(model, x, config(epochs=9, warmup_epochs=2, reseed_below=below))
         run.one_epoch(), run.one_epoch(), run.one_epoch()
         dead = model.prior.get()
         dead.means[0] = 1e3
@@ -503,8 +506,8 @@ def test_learned_noise_minimises_the_reconstruction_of_posterior_samples():
     x = torch.from_numpy(clusters(n=200)[0])
     model = make_model(learn_noise=True)
     model.encoder[-1].bias.data[2:] = 1.0  # wide posteriors: samples are decoded far worse than means
-    run = _Run(model, x, config(), None)
-    run._update_noise()
+    run = Run(model, x, config())
+    run.descent.update_noise()
     z, best = model.normalise(x), float(model.log_noise)
     values = []
     for log_noise in (best - 0.1, best, best + 0.1):
@@ -638,7 +641,7 @@ def test_other_bad_arguments():
     ("field", "values"),
     [
         ("scheme", ["adam", None]),
-        ("assignment", ["soft", None]),
+        ("assignment", ["soft", 1]),
         ("epochs", [0, -1, 2.5, "3", None, True]),
         ("batch_size", [0, 1.5]),
         ("m_step_every", [0]),

@@ -26,8 +26,11 @@ def train(
     epochs: int = 200,
     batch_size: int = 64,
     learning_rate: float = 2e-3,
-    warmup_epochs: Annotated[int | None, typer.Option(help="Default two fifths of the epochs.")] = None,
-    assignment: Annotated[str, typer.Option(help="exact, sampled or mean.")] = "exact",
+    warmup_epochs: Annotated[int | None, typer.Option(help="Default two fifths of the epochs; none for means.")] = None,
+    scheme: Annotated[str, typer.Option(help="How the mixture is trained: block, means or joint.")] = "block",
+    assignment: Annotated[
+        str | None, typer.Option(help="exact, sampled or mean; default: the scheme's own, exact for block.")
+    ] = None,
     seed: int = 0,
     split: Annotated[str, typer.Option(help="What is kept apart: trajectory, condition or time.")] = "trajectory",
     test_fraction: Annotated[float, typer.Option(help="Share held out.")] = 0.2,
@@ -61,6 +64,7 @@ def train(
             open_snapshots(data),
             ModelConfig(latent_dim, components, network, integers(widths, "widths"), covariance_type),
             TrainConfig(
+                scheme=scheme,
                 epochs=epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,

@@ -1,0 +1,132 @@
+"""Minibatch Adam on the networks, and on whatever of the mixture a scheme hands over."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gmvae_fast._batches import Batches
+from gmvae_fast.model import GMVAE
+from gmvae_fast.train_config import TrainConfig
+from gmvae_fast.training.schemes import Scheme
+
+_SMALLEST_NOISE = 1e-6  # of tau^2: float32 data cannot be described better
+
+
+class Descent:
+    """Optimiser, learning rate and random numbers of a run.
+
+    Attributes
+    ----------
+    optimizer : torch.optim.Adam
+        One group: the model's trainable parameters, then the scheme's.
+    order, noise : torch.Generator
+        Of batches and of posterior samples.
+    """
+
+    def __init__(self, model: GMVAE, scheme: Scheme, config: TrainConfig, source: Batches) -> None:
+        self.model, self.scheme, self.config, self.source = model, scheme, config, source
+        self.trained = [p for p in model.parameters() if p.requires_grad] + scheme.parameters()
+        self.optimizer = torch.optim.Adam(self.trained, lr=config.learning_rate, fused=True)
+        self.order = torch.Generator().manual_seed(config.seed)
+        self.noise = torch.Generator(model.device).manual_seed(config.seed + 1)
+
+    @property
+    def step_work(self) -> float:
+        """Rough multiply-adds of one step's forward pass: dense layers by parameters, convolutions by grid points."""
+        parameters = sum(p.numel() for p in self.model.parameters())
+        batch = min(self.config.batch_size, len(self.source))
+        return float(batch * max(parameters, 64 * math.prod(self.model.input_shape)))
+
+    def beta(self, epoch: int) -> float:
+        """Weight of the KL in ``epoch``."""
+        ramp = self.config.beta_warmup_epochs
+        return self.config.beta * (min(1.0, epoch / ramp) if ramp else 1.0)
+
+    def _learning_rate(self, step: int, steps: int) -> float:
+        rise = max(1, steps // 20)
+        fall = 0.5 * (1 + math.cos(math.pi * max(0, step - rise) / max(1, steps - rise)))
+        return self.config.learning_rate * min(1.0, (step + 1) / rise) * (0.01 + 0.99 * fall)
+
+    def run(self, epoch: int, *, standard_prior: bool) -> tuple[float, float]:
+        """One epoch, from 1; mean reconstruction and KL terms."""
+        model, scheme, config, n = self.model, self.scheme, self.config, len(self.source)
+        model.train()
+        per_epoch = -(-n // config.batch_size)
+        total = torch.zeros(2, dtype=torch.float64, device=model.device)
+        beta = self.beta(epoch)
+        for b, rows in enumerate(self.source.shuffled(config.batch_size, self.order, model.device)):
+            step = (epoch - 1) * per_epoch + b
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._learning_rate(step, config.epochs * per_epoch)
+            terms = model.loss_terms(
+                model.normalise(rows),
+                self.noise,
+                assignment=config.gamma,
+                detach_assignment=config.detach_assignment,
+                standard_prior=standard_prior,
+                mixture=None if standard_prior else scheme.mixture(),
+            )
+            loss = (terms.reconstruction + beta * terms.kl).mean()
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if config.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(self.trained, config.gradient_clip)
+            self.optimizer.step()
+            if not standard_prior:
+                scheme.observe(terms)
+            with torch.no_grad():
+                total += torch.stack([terms.reconstruction.sum(), terms.kl.sum()])
+        if model.learn_noise:
+            self.update_noise()
+        reconstruction, kl = (total / n).tolist()
+        return reconstruction, kl
+
+    def update_noise(self) -> None:
+        """tau^2 that minimises the reconstruction term: the mean squared error of decoded posterior samples."""
+        model = self.model
+        total = torch.zeros((), dtype=torch.float64, device=model.device)
+        model.eval()
+        with torch.no_grad():
+            for x in self.source.ordered(self.source.pass_size, model.device):
+                x = model.normalise(x)
+                mean, log_var = model.encode(x)
+                z = mean + torch.exp(0.5 * log_var) * torch.empty_like(mean).normal_(generator=self.noise)
+                total += (model.decode(z) - x).square().double().sum()
+            variance = total / (len(self.source) * model.n_values)
+            model.log_noise.copy_(variance.clamp_min(_SMALLEST_NOISE).log())
+
+    # -- state -----------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold, by names "optimizer.INDEX.SLOT" and "generator.NAME"."""
+        tensors = {"generator.order": self.order.get_state(), "generator.noise": self.noise.get_state()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+        return tensors
+
+    def load(self, optimizer: dict[str, Tensor], generator: dict[str, Tensor]) -> None:
+        """Inverse of `state`, without the first part of the names.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError, RuntimeError
+            When something is missing or does not fit.
+        """
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in optimizer.items():
+            index, _, slot = key.partition(".")
+            like = dict(enumerate(self.trained))[int(index)]
+            if slot != "step":
+                if value.shape != like.shape:
+                    raise ValueError(f"optimizer.{key} of shape {tuple(value.shape)}")
+                # Fused Adam walks through memory: its moments must have the parameter's strides.
+                value = torch.empty_like(like).copy_(value)
+            state.setdefault(int(index), {})[slot] = value
+        if any(slots.keys() != {"step", "exp_avg", "exp_avg_sq"} for slots in state.values()):
+            raise ValueError("the optimizer's state lacks a part")
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.order.set_state(generator["order"])
+        self.noise.set_state(generator["noise"])

@@ -1,0 +1,101 @@
+"""`fit`: training in one call, with checkpoints and progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from gmvae_fast._checks import check_integer
+from gmvae_fast._progress import epoch_progress
+from gmvae_fast._threads import threads_for
+from gmvae_fast.history import EpochRecord, History
+from gmvae_fast.model import GMVAE
+from gmvae_fast.train_config import TrainConfig
+from gmvae_fast.training import checkpoint as checkpoints
+from gmvae_fast.training.run import Run
+
+
+def fit(
+    model: GMVAE,
+    data: Any,
+    config: TrainConfig | None = None,
+    *,
+    held_out: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 10,
+    resume: bool = True,
+    progress: bool = True,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    workers: int = 0,
+) -> History:
+    """Train ``model`` in place.
+
+    Parameters
+    ----------
+    model : GMVAE
+    data : ndarray, Tensor, torch Dataset, Snapshots, or another SnapshotSource such as `open_snapshots` gives
+        Snapshots [N, *input_shape] in their own units; normalisation is taken from them, and where they have a mask,
+        the cells outside it are left out of the loss. Files are read ahead in a background thread within a bounded
+        memory, whatever their size. Each epoch sees all snapshots in a new order drawn from ``config.seed``: a uniform
+        permutation, but for files of chunks that hold several snapshots, where chunks come in random order and
+        snapshots are shuffled within windows of 64 MiB only, so batches are less mixed than a permutation's.
+    config : TrainConfig, optional
+    held_out : like ``data``, optional
+        Evaluated every ``config.validate_every`` epochs, never trained on.
+    checkpoint : path, optional
+        File that is written every ``checkpoint_every`` epochs and at the end, always whole.
+    checkpoint_every : int
+    resume : bool
+        Continue from ``checkpoint`` if it exists; the result is the one an uninterrupted run would have given. Refused
+        for another configuration or other data.
+    progress : bool
+        Show a bar with losses, rate and remaining time (only on a terminal).
+    on_epoch : callable, optional
+        Called with each EpochRecord, after the checkpoint of that epoch is written.
+    workers : int
+        Processes that read and decode ``data`` where they are a lazy source or a torch Dataset; 0 reads in a
+        background thread. The result is the same bit for bit. Worth it where decoding is slow (compressed files,
+        images, resampling) and cores are free. Each has up to 64 MiB of batches (a window, where files are chunked)
+        waiting. Processes start as ``multiprocessing.get_start_method()`` says.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError
+        For data that do not fit the model, are not finite, or are fewer than the components; for a checkpoint of
+        another configuration or other data.
+    ModelFileError
+        For a checkpoint that is damaged or of another kind.
+    TrainingDiverged
+        When the loss stops being finite; the model is set back to the last good epoch and the message says what to
+        try.
+    """
+    if not isinstance(model, GMVAE):
+        raise TypeError(f"model must be a GMVAE, got {type(model).__name__}")
+    if not isinstance(config, TrainConfig | None):
+        raise TypeError(f"config must be a TrainConfig or None, got {type(config).__name__}")
+    check_integer("checkpoint_every", checkpoint_every, 1)
+    if checkpoint is not None and os.path.isdir(checkpoint):
+        raise IsADirectoryError(f"checkpoint must be a file, got the folder {os.fspath(checkpoint)}")
+    run = Run(model, data, config or TrainConfig(), held_out, workers)
+    if checkpoint is not None and resume and os.path.exists(checkpoint):
+        checkpoints.restore(run, checkpoint)
+    try:
+        with epoch_progress(run.config.epochs, run.epoch, len(run.source), enabled=progress) as show:
+            while run.epoch < run.config.epochs:
+                with threads_for(run.descent.step_work):
+                    record = run.one_epoch()
+                due = run.epoch % checkpoint_every == 0 or run.epoch == run.config.epochs
+                if checkpoint is not None and due:
+                    checkpoints.save(run, checkpoint)
+                show(record)
+                if on_epoch is not None:
+                    on_epoch(record)
+    finally:
+        model.eval()
+        run.source.close()
+    return run.history

@@ -1,0 +1,171 @@
+"""One training run, epoch by epoch: descent, update of the mixture, guards, records."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, NoReturn
+
+import torch
+
+from gmvae_fast._batches import Batches
+from gmvae_fast.history import EpochRecord, Event, History
+from gmvae_fast.model import GMVAE
+from gmvae_fast.train_config import TrainConfig
+from gmvae_fast.training import starts
+from gmvae_fast.training.descent import Descent
+from gmvae_fast.training.diagnostics import DIAGNOSTICS, Latents, diagnose, fluctuation_error
+from gmvae_fast.training.schemes import REGISTRY
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or the model became NaN or infinite; the model holds the last good epoch's state.
+
+    Attributes
+    ----------
+    history : History or None
+        Up to and including the last good epoch.
+    """
+
+    def __init__(self, message: str, history: History | None = None) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+class Run:
+    """State of one training run: what a checkpoint holds."""
+
+    def __init__(self, model: GMVAE, data: Any, config: TrainConfig, held_out: Any = None, workers: int = 0) -> None:
+        self.model, self.config = model, config
+        self.source = model._source(Batches(data, "data", workers))
+        self.held_out = None if held_out is None else model._source(Batches(held_out, "held_out"))
+        if len(self.source) < model.n_components:
+            raise ValueError(
+                f"data must hold at least n_components = {model.n_components} snapshots, got {len(self.source)}"
+            )
+        if self.held_out is not None:
+            self.held_out.check_finite()
+        model.set_normalisation(self.source)
+        self.scheme = REGISTRY[config.scheme](model.prior, config)
+        self.descent = Descent(model, self.scheme, config, self.source)
+        self.epoch = 0
+        self.records: list[EpochRecord] = []
+        self.events: list[Event] = []
+        self._last_good = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    def one_epoch(self) -> EpochRecord:
+        """Train for one epoch and record it.
+
+        Raises
+        ------
+        TrainingDiverged
+        """
+        started = time.perf_counter()
+        config, warmup = self.config, self.epoch < self.config.warmup
+        if self.epoch == config.warmup:
+            self._start_mixture()
+        self.epoch += 1
+        self.scheme.begin()
+        reconstruction, kl = self.descent.run(self.epoch, standard_prior=warmup)
+        loss = reconstruction + self.descent.beta(self.epoch) * kl
+        if not math.isfinite(loss):
+            self._diverged(f"the loss became {loss}")
+        diagnostics: dict[str, Any] = dict.fromkeys(DIAGNOSTICS)
+        if not warmup:
+            self.scheme.settle()
+            if self._update_due(self.epoch):
+                diagnostics = self._update()
+        if not self._is_finite():
+            self._diverged("the model's parameters became NaN or infinite")
+        self.keep()
+        record = EpochRecord(
+            epoch=self.epoch,
+            phase="warmup" if warmup else config.scheme,
+            loss=loss,
+            reconstruction=reconstruction,
+            kl=kl,
+            **self._validate(standard_prior=warmup),
+            **diagnostics,
+            seconds=time.perf_counter() - started,
+        )
+        self.records.append(record)
+        return record
+
+    # -- mixture ---------------------------------------------------------------------------------------------
+
+    def _start_mixture(self) -> None:
+        prior, config = self.model.prior, self.config
+        if config.start == "latents":
+            first, message = starts.from_latents(prior, self._latents(), config)
+        else:
+            first, message = starts.from_normal(prior, config)
+        self.scheme.start(first)
+        self._event("initialise", message)
+
+    def _update_due(self, epoch: int) -> bool:
+        since = epoch - self.config.warmup
+        return since % self.config.m_step_every == 0 or epoch == self.config.epochs
+
+    def _update(self) -> dict[str, Any]:
+        latents = self._latents()
+        update = self.scheme.update(latents, last=self.epoch == self.config.epochs)
+        for message in update.moved:
+            self._event("reseed", message)
+        found = diagnose(self.model.prior, latents)
+        return {"mixture_kl_before": update.kl_before, "mixture_kl": update.kl, **found}
+
+    def _latents(self) -> Latents:
+        latents = Latents.of(self.model, self.source)
+        if not math.isfinite(latents.spread):
+            self._diverged("the latents became NaN or infinite")
+        return latents
+
+    # -- held-out data ---------------------------------------------------------------------------------------
+
+    def _validate(self, *, standard_prior: bool) -> dict[str, Any]:
+        due = self.epoch % self.config.validate_every == 0 or self.epoch == self.config.epochs
+        if self.held_out is None or not due:
+            return {"held_out_loss": None, "held_out_error": None}
+        model = self.model
+        noise = torch.Generator(model.device).manual_seed(self.config.seed + 2)
+        model.eval()
+        total = 0.0
+        with torch.no_grad():
+            for x in self.held_out.ordered(self.held_out.pass_size, model.device):
+                terms = model.loss_terms(
+                    model.normalise(x), noise, assignment=self.config.gamma, standard_prior=standard_prior
+                )
+                total += float((terms.reconstruction + self.descent.beta(self.epoch) * terms.kl).double().sum())
+        return {
+            "held_out_loss": total / len(self.held_out),
+            "held_out_error": fluctuation_error(model, self.held_out),
+        }
+
+    # -- state -----------------------------------------------------------------------------------------------
+
+    def _event(self, kind: str, message: str) -> None:
+        self.events.append(Event(self.epoch, kind, message))
+
+    @property
+    def history(self) -> History:
+        """Records and events so far."""
+        return History(tuple(self.records), tuple(self.events))
+
+    def keep(self) -> None:
+        """Remember this state as the last good one."""
+        for key, value in self.model.state_dict().items():
+            self._last_good[key].copy_(value)
+
+    def _is_finite(self) -> bool:
+        floating = [v for v in self.model.state_dict().values() if v.is_floating_point()]
+        return bool(torch.stack([torch.isfinite(v).all() for v in floating]).all())
+
+    def _diverged(self, what: str) -> NoReturn:
+        self.model.load_state_dict(self._last_good)
+        good = len(self.records)
+        self._event("diverged", what)
+        raise TrainingDiverged(
+            f"{what} in epoch {good + 1} (learning rate {self.config.learning_rate:g}); the model is set back to epoch "
+            f"{good}. Try a smaller learning_rate, gradient_clip=1.0, or a larger batch_size",
+            self.history,
+        )
