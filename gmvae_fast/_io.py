@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
 PARTIAL_SUFFIX = ".partial"
+#: Where there are no locks, a temporary file this old was left by a process that was killed.
+_ABANDONED_SECONDS = 86400.0
 
 
 @contextlib.contextmanager
@@ -20,24 +29,72 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` and rename it over ``path`` once it is written and synced.
 
     On any error (a full disk included) the temporary file is removed and what stood at ``path`` is untouched; an
-    OSError then names ``path``.
+    OSError then names ``path``. What a killed process left of an earlier attempt is removed too.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    name = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    remove_abandoned(target.parent, target.name)
     try:
-        # "x": a new file with the user's umask; tempfile would make it private.
-        with open(name, "xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, target)
-    except BaseException as err:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        if isinstance(err, OSError) and err.errno is not None and err.filename in (None, os.fspath(name)):
+        with _temporary(target) as name:
+            with open(name, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(name, target)
+    except OSError as err:
+        if err.errno is not None and (err.filename is None or str(err.filename).endswith(PARTIAL_SUFFIX)):
             err.filename = os.fspath(target)  # a failed write knows its errno only
         raise
+
+
+@contextlib.contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """Name of a new file beside ``target``, locked while it is in use and removed if it is still there then."""
+    while True:
+        name = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+        # With the user's umask; tempfile would make it private.
+        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        locked = _lock(handle)
+        if locked is None or (locked and name.exists()):
+            break
+        os.close(handle)  # taken for abandoned before it was locked
+    if fcntl is None:
+        os.close(handle)  # open files cannot be renamed there
+    try:
+        yield name
+    finally:
+        name.unlink(missing_ok=True)
+        if fcntl is not None:
+            os.close(handle)
+
+
+def remove_abandoned(folder: str | os.PathLike[str], target: str = "") -> int:
+    """Delete temporary files (of the file called ``target``, or of all) whose writers were killed; how many.
+
+    A living writer holds a lock on its file. Where there are no locks, files of the last day stay.
+    """
+    removed = 0
+    pattern = f".{glob.escape(target)}.*{PARTIAL_SUFFIX}" if target else f".*{PARTIAL_SUFFIX}"
+    for name in Path(folder).glob(pattern):
+        with contextlib.suppress(OSError), open(name, "r+b") as stream:
+            locked = _lock(stream.fileno())
+            if locked or (locked is None and time.time() - os.fstat(stream.fileno()).st_mtime > _ABANDONED_SECONDS):
+                name.unlink()
+                removed += 1
+    return removed
+
+
+def _lock(handle: int) -> bool | None:
+    """Whether the open file is now locked by us; None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -1,8 +1,10 @@
-"""Progress bars: rate and remaining time, on a terminal only."""
+"""Progress: bars with rate and remaining time on a terminal; elsewhere now and then a line about countable work."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from gmvae_fast.history import EpochRecord
+
+#: Seconds between two lines where there is no terminal.
+_LINE_SECONDS = 30.0
 
 
 def _bar(console: Console) -> Progress:
@@ -50,9 +55,36 @@ def epoch_progress(
 def run_progress(description: str, *, enabled: bool = True) -> Iterator[Callable[[int, int], None]]:
     """Yield a function (done, total) for work in countable pieces, simulation runs for instance."""
     console = Console(stderr=True)
-    if not (enabled and console.is_terminal):
+    if not enabled:
         yield lambda done, total: None
+        return
+    if not console.is_terminal:
+        yield _lines(description)
         return
     with _bar(console) as bar:
         task = bar.add_task(description, total=None, status="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(description: str) -> Callable[[int, int], None]:
+    """A function (done, total) that writes a line to standard error every half minute: logs are read too."""
+    started = shown = time.monotonic()
+    first: int | None = None  # done before this process began
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown, first
+        first = done if first is None else first
+        now = time.monotonic()
+        if now - shown < _LINE_SECONDS:
+            return
+        shown = now
+        left = f", about {_clock((now - started) / (done - first) * (total - done))} left" if done > first else ""
+        print(f"{description}: {done}/{total} after {_clock(now - started)}{left}", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

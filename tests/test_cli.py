@@ -159,6 +159,15 @@ def test_bad_training_options_name_the_option(tmp_path, cache, monkeypatch, caps
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["simulate", "validate"])
+def test_the_help_names_every_system(command, monkeypatch, capsys):
+    from gmvae_fast.data.systems import SYSTEMS
+
+    assert run(monkeypatch, command, "--help") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert all(name in printed for name in SYSTEMS)
+
+
 def test_the_installed_command_exists():
     result = subprocess.run(
         [sys.executable, "-m", "gmvae_fast.cli", "--help"], capture_output=True, text=True, timeout=120, check=True

@@ -2,11 +2,13 @@ import errno
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from gmvae_fast._io import atomic_writer, to_jsonable, write_json, write_npz
+from gmvae_fast import _io
+from gmvae_fast._io import atomic_writer, fcntl, remove_abandoned, to_jsonable, write_json, write_npz
 
 
 class FullDisk(Exception):
@@ -115,3 +117,59 @@ def test_npz_round_trip_refuses_objects(tmp_path):
     with pytest.raises(TypeError, match="array 'o' holds Python objects"):
         write_npz(path, {"o": np.array([{}, 1], dtype=object)})
     assert only(tmp_path) == ["a.npz"]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    for name in (".file.0a.partial", ".other.0a.partial", ".file.partial.txt"):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".folder.0a.partial").mkdir()
+    with atomic_writer(tmp_path / "file") as stream:
+        stream.write(b"whole")
+    assert only(tmp_path) == [".file.partial.txt", ".folder.0a.partial", ".other.0a.partial", "file"]
+    assert remove_abandoned(tmp_path) == 1
+    assert only(tmp_path) == [".file.partial.txt", ".folder.0a.partial", "file"]
+    assert remove_abandoned(tmp_path / "missing") == 0
+
+
+@pytest.mark.skipif(fcntl is None, reason="no locks here")
+def test_a_file_that_is_being_written_is_nobodys_leftover(tmp_path):
+    path = tmp_path / "file"
+    with atomic_writer(path) as slow:
+        slow.write(b"slow, ")
+        assert remove_abandoned(tmp_path) == 0
+        with atomic_writer(path) as fast:
+            fast.write(b"fast")
+        assert path.read_bytes() == b"fast"
+        slow.write(b"but last")
+    assert path.read_bytes() == b"slow, but last"
+    assert only(tmp_path) == ["file"]
+
+
+def test_without_locks_age_tells(tmp_path, monkeypatch):
+    monkeypatch.setattr(_io, "fcntl", None)
+    young, old = tmp_path / ".a.0.partial", tmp_path / ".b.0.partial"
+    for name in (young, old):
+        name.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    with atomic_writer(tmp_path / "a") as stream:
+        stream.write(b"whole")
+    assert remove_abandoned(tmp_path) == 1
+    assert only(tmp_path) == [".a.0.partial", "a"]
+    (tmp_path / "again").mkdir()
+    test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path / "again", FullDisk())
+
+
+def test_writers_of_one_file_at_a_time_leave_one_whole_file(tmp_path):
+    """Threads that write and sweep at once: never an error, never a mixture, nothing left over."""
+    contents = [bytes([i]) * 5000 for i in range(8)]
+
+    def write(content):
+        for _ in range(20):
+            with atomic_writer(tmp_path / "file") as stream:
+                stream.write(content)
+            remove_abandoned(tmp_path)
+            assert (tmp_path / "file").read_bytes() in contents
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, contents))
+    assert only(tmp_path) == ["file"]

@@ -55,7 +55,9 @@ def simulate(
     with run_progress(f"simulating {system}", enabled=not quiet) as show:
         snapshots = systems.simulate(system, **options, progress=show)
     snapshots.save(out)
-    return Result(f"{out}: {snapshots!r}", {"path": out, "system": system, **described(snapshots)})
+    notes = snapshots.attributes.get("notes", [])
+    text = "\n".join([f"{out}: {snapshots!r}", *notes])
+    return Result(text, {"path": out, "system": system, **described(snapshots), "notes": notes})
 
 
 @command

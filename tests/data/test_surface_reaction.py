@@ -232,10 +232,11 @@ def test_finished_blocks_are_kept_and_found(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         surface_reaction.simulate(n_runs=3000, workers=1, cache_dir=tmp_path, progress=interrupt)
-    assert len(list(tmp_path.rglob("*.npz"))) == 1
+    kept = len(list(tmp_path.rglob("*.npz")))
+    assert kept in (1, 2)  # the next block may have ended before it was told to stop
     calls = []
     made = surface_reaction.simulate(n_runs=3000, cache_dir=tmp_path, progress=lambda *a: calls.append(a))
-    assert calls[0] == (1, 3)
+    assert calls[0] == (kept, 3)
     assert calls[-1] == (3, 3)
     assert len(made) == 3000
 

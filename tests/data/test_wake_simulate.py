@@ -159,10 +159,11 @@ def test_an_interrupt_keeps_finished_runs(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         wake.simulate(n_runs=4, size="tiny", workers=1, cache_dir=tmp_path, progress=progress)
-    assert len(list(tmp_path.rglob("*.npz"))) == 2
+    kept = len(list(tmp_path.rglob("*.npz")))
+    assert kept in (2, 3)  # the next run may have ended before it was told to stop
     calls = []
     wake.simulate(n_runs=4, size="tiny", cache_dir=tmp_path, progress=lambda *a: calls.append(a))
-    assert calls[0] == (2, 4)
+    assert calls[0] == (kept, 4)
 
 
 def test_a_stopped_run_stops():

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gmvae_fast.data.cache import Arrays, cache_path, read_entry, write_entry
+from gmvae_fast._io import remove_abandoned
+from gmvae_fast.data.cache import Arrays, cache_directory, cache_path, read_entry, write_entry
 
 Progress = Callable[[int, int], None]
 
@@ -57,6 +58,12 @@ class _Job:
     path: Path
     case: Case
 
+    def run(self, stop: threading.Event) -> Arrays:
+        """Compute and keep, before the thread takes the next job: a kill costs each thread the run it is at."""
+        result = self.case.run(stop)
+        write_entry(self.path, result)
+        return result
+
 
 def run_cases(
     system: str,
@@ -71,7 +78,8 @@ def run_cases(
     Runs are spread over threads: compiled loops and large array operations hold no GIL, so threads use all
     processors as well as processes would, without importing torch in each of them and without asking callers for a
     ``__main__`` guard.  Every run is single-threaded and depends on its parameters alone, so the results
-    do not depend on the number of workers.  Interrupting keeps every finished run in the cache.
+    do not depend on the number of workers.  Interrupting keeps every finished run in the cache; killing costs at most
+    one run a worker, the one in flight.
 
     Parameters
     ----------
@@ -85,6 +93,7 @@ def run_cases(
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1 or None, got {workers}")
+    remove_abandoned(cache_directory(cache_dir) / system)
     results: list[Arrays | None] = [None] * len(cases)
     jobs = []
     for index, case in enumerate(cases):
@@ -98,13 +107,11 @@ def run_cases(
     stop = threading.Event()
     with ThreadPoolExecutor(workers or default_workers(), thread_name_prefix=system) as pool:
         try:
-            pending: dict[Future[Arrays], _Job] = {pool.submit(job.case.run, stop): job for job in jobs}
+            pending: dict[Future[Arrays], _Job] = {pool.submit(job.run, stop): job for job in jobs}
             while pending:
                 finished, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    job = pending.pop(future)
-                    results[job.index] = future.result()
-                    write_entry(job.path, future.result())
+                    results[pending.pop(future).index] = future.result()
                     done += 1
                     if progress is not None:
                         progress(done, len(cases))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gmvae_fast.data.cache import Arrays
+from gmvae_fast.data.systems.wake.runs import SimulationError
 
 from .jet import WINDOW, Jet, Spark, start
 from .outcomes import HOT, outcome, stages
@@ -56,20 +58,23 @@ class IgnitionCase:
         """Everything the result depends on."""
         return asdict(self)
 
-    def run(self, stop: threading.Event) -> Arrays:
-        """See :class:`gmvae_fast.data.systems._runs.Case`; an empty result with ``rejected`` for a detonation."""
+    def run(self, stop: threading.Event) -> Arrays | None:
+        """See :class:`gmvae_fast.data.systems._runs.Case`; None for a detonation."""
         spark = Spark(self.energy, self.spark_x, self.spark_y, self.tilt)
         box = start(self.cells, Jet(self.phi, self.half_width, self.velocity), spark)
         optics, rng = Optics(knife=self.knife), np.random.default_rng(self.noise_seed)
         pictures, rows, reached = [], [], False
-        for frame in range(self.n_frames):
+        # A short record must not decide what is a detonation.
+        for frame in range(max(self.n_frames, 1 + math.floor(DETONATION_TIME / self.interval + 1e-9))):
             box.advance(frame * self.interval, stop, f"in the run with parameters {self.parameters()}")
             state = box.primitives()
             row, reached = self._measure(box, state)
-            if box.time <= DETONATION_TIME and (reached or row["hot_area"] > DETONATION_AREA):
-                return {"rejected": np.array(True)}
+            if box.time <= DETONATION_TIME + 1e-9 and (reached or row["hot_area"] > DETONATION_AREA):
+                return None
             if reached:
                 break
+            if frame >= self.n_frames:
+                continue
             pictures.append(picture(state[0], state[6], box.spacing, self.pixels, optics, rng))
             rows.append(row)
         return self._assemble(pictures, rows, reached)
@@ -95,7 +100,6 @@ class IgnitionCase:
         constants |= {"tilt": self.tilt, "half_width": self.half_width, "velocity": self.velocity}
         result = outcome(time, measured["hot_area"], reached)
         return {
-            "rejected": np.array(False),
             "fields": np.stack(pictures)[:, None],
             "time": time,
             "quantities/time": time,
@@ -104,6 +108,28 @@ class IgnitionCase:
             "labels/outcome": np.full(n, result),
             "labels/stage": stages(time, measured["hot_area"]),
         }
+
+
+@dataclass(frozen=True)
+class IgnitionRun:
+    """The first of several draws that does not detonate."""
+
+    attempts: tuple[IgnitionCase, ...]
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything the result depends on."""
+        return {"attempts": [case.parameters() for case in self.attempts]}
+
+    def run(self, stop: threading.Event) -> Arrays:
+        """The result of the accepted draw, with how many were rejected before it."""
+        for rejected, case in enumerate(self.attempts):
+            result = case.run(stop)
+            if result is not None:
+                return {**result, "rejected": np.array(rejected)}
+        raise SimulationError(
+            f"all {len(self.attempts)} draws of a run detonated, an artefact of strong sparks in rich gas; the first "
+            f"were {[case.parameters() for case in self.attempts[:2]]}. Try another seed or size."
+        )
 
 
 def coordinates(pixels: int) -> dict[str, Floats]:

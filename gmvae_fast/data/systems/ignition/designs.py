@@ -27,28 +27,39 @@ def _spark(rng: np.random.Generator) -> Parameters:
     }
 
 
-def _runs(n_runs: int, seed: int, draw: Callable[[np.random.Generator], Parameters]) -> list[Parameters]:
-    """Each run has its own generator, so a longer study contains the shorter one with the same seed."""
-    return [draw(np.random.default_rng([seed, run])) for run in range(n_runs)]
-
-
-def uniform(n_runs: int, seed: int) -> list[Parameters]:
+def uniform(rng: np.random.Generator) -> Parameters:
     """Energy log-uniform, phi, position and tilt uniform; the jet is always the same."""
-    return _runs(n_runs, seed, _spark)
+    return _spark(rng)
 
 
-def jets(n_runs: int, seed: int) -> list[Parameters]:
+def jets(rng: np.random.Generator) -> Parameters:
     """As ``uniform``, and the jet's half width is uniform too."""
-    return _runs(n_runs, seed, lambda rng: {**_spark(rng), "half_width": rng.uniform(*HALF_WIDTH)})
+    return {**_spark(rng), "half_width": rng.uniform(*HALF_WIDTH)}
 
 
-def centred(n_runs: int, seed: int) -> list[Parameters]:
+def centred(rng: np.random.Generator) -> Parameters:
     """Energy log-uniform and phi uniform; the spark stands on the axis along the beam: two parameters vary."""
-
-    def draw(rng: np.random.Generator) -> Parameters:
-        return {**_spark(rng), "spark_x": 0.8, "spark_y": 0.0, "tilt": 0.0}
-
-    return _runs(n_runs, seed, draw)
+    return {**_spark(rng), "spark_x": 0.8, "spark_y": 0.0, "tilt": 0.0}
 
 
-DESIGNS: dict[str, Callable[[int, int], list[Parameters]]] = {"uniform": uniform, "jets": jets, "centred": centred}
+DESIGNS: dict[str, Callable[[np.random.Generator], Parameters]] = {
+    "uniform": uniform,
+    "jets": jets,
+    "centred": centred,
+}
+
+
+def plan(design: str, n_runs: int, seed: int, attempts: int = 1) -> list[list[Parameters]]:
+    """``attempts`` draws for each run: the first, and those that replace rejected ones.
+
+    Every draw has its own generator: a longer study contains the shorter one with the same seed, and what replaces a
+    rejected draw depends on nothing else.
+    """
+    draw = DESIGNS[design]
+    return [
+        [
+            draw(np.random.default_rng([seed, 2, run, attempt] if attempt else [seed, run]))
+            for attempt in range(attempts)
+        ]
+        for run in range(n_runs)
+    ]

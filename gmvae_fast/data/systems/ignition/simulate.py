@@ -13,13 +13,14 @@ from gmvae_fast.data.cache import Arrays
 from gmvae_fast.data.snapshots import Snapshots
 from gmvae_fast.data.systems._arguments import one_of
 from gmvae_fast.data.systems._runs import Progress, join_runs, run_cases
-from gmvae_fast.data.systems.wake.runs import SimulationError
 
-from .designs import DESIGNS
+from .designs import DESIGNS, plan
 from .outcomes import OUTCOMES, STAGES
 
 #: Changes whenever the numbers a run produces change; part of every cache key.
 SOLVER_VERSION = 1
+#: Draws of a run until one does not detonate; a seventh of them does at most (design "uniform", size "paper").
+MOST_ATTEMPTS = 20
 #: Numerical settings by size; all end at time 2.34.
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"cells": 48, "pixels": 48, "n_frames": 10, "interval": 0.26},
@@ -67,15 +68,15 @@ def simulate(
     -------
     Snapshots
         Field schlieren [n, 1, pixels, pixels], brightness of 8 bits over 255.  A run ends early where the flame
-        reaches the border, so trajectories differ in length.  Runs that detonated (an artefact of the model) are
-        left out; ``attributes["rejected_runs"]`` lists them, and the others keep their numbers.
+        reaches the border, so trajectories differ in length.  Draws that detonate (an artefact of the model) are
+        rejected and drawn again, so that all runs are there; ``attributes["rejected"]`` lists them.
 
     Raises
     ------
     ValueError
         Unknown names (the message lists the known ones) or counts below 1.
     SimulationError
-        A run blew up (the message names its parameters), or all were rejected.
+        A run blew up (the message names its parameters), or detonated however often it was drawn.
     ImportError
         numba is missing.
     """
@@ -87,13 +88,16 @@ def simulate(
     settings = dict(SIZES[size])
     if snapshots_per_run is not None:
         settings["n_frames"] = check_integer("snapshots_per_run", snapshots_per_run, 1)
-    from .cases import IgnitionCase
+    from .cases import IgnitionCase, IgnitionRun
 
-    plan = DESIGNS[design](n_runs, seed)
     noise = [int(np.random.SeedSequence([seed, 1, run]).generate_state(1)[0]) for run in range(n_runs)]
     settings["knife"] = knife
-    cases = [IgnitionCase(noise_seed=s, **{**settings, **p}) for p, s in zip(plan, noise, strict=True)]
-    results = run_cases("ignition", SOLVER_VERSION, cases, workers, cache_dir, progress)
+    runs = [
+        IgnitionRun(tuple(IgnitionCase(noise_seed=s, **{**settings, **p}) for p in draws))
+        for draws, s in zip(plan(design, n_runs, seed, MOST_ATTEMPTS), noise, strict=True)
+    ]
+    results = run_cases("ignition", SOLVER_VERSION, runs, workers, cache_dir, progress)
+    rejected = [int(result["rejected"]) for result in results]
     attributes = {
         "system": "ignition",
         "design": design,
@@ -102,34 +106,33 @@ def simulate(
         "n_runs": n_runs,
         "units": UNITS,
         "solver_version": SOLVER_VERSION,
-        "run_parameters": [case.parameters() for case in cases],
+        "run_parameters": [run.attempts[n].parameters() for run, n in zip(runs, rejected, strict=True)],
+        "rejected": [
+            {"run": number, **case.parameters()}
+            for number, (run, n) in enumerate(zip(runs, rejected, strict=True))
+            for case in run.attempts[:n]
+        ],
     }
+    if any(rejected):
+        draws = n_runs + sum(rejected)
+        attributes["notes"] = [
+            f"{sum(rejected)} of {draws} draws detonated, an artefact of the model, and were drawn again"
+        ]
     return _assemble(results, settings["pixels"], attributes)
 
 
 def _assemble(results: Sequence[Arrays], pixels: int, attributes: dict[str, Any]) -> Snapshots:
     from .cases import coordinates
 
-    rejected = [run for run, result in enumerate(results) if result["rejected"]]
-    kept = [run for run in range(len(results)) if run not in rejected]
-    if not kept:
-        raise SimulationError(
-            f"all {len(results)} runs detonated, an artefact of large energies; parameters: "
-            f"{attributes['run_parameters']}. Try another seed or more runs."
-        )
-    counts = [len(results[run]["time"]) for run in kept]
-    joined = join_runs([results[run] for run in kept])
+    counts = [len(result["time"]) for result in results]
+    joined = join_runs(results)
     return Snapshots(
         fields=joined["fields"].astype(np.float32) / np.float32(255.0),
         field_names=("schlieren",),
         quantities=joined["quantities"],
         labels=joined["labels"],
-        trajectory=np.repeat(kept, counts),
-        time=np.concatenate([results[run]["time"] for run in kept]),
+        trajectory=np.repeat(np.arange(len(results)), counts),
+        time=np.concatenate([result["time"] for result in results]),
         coordinates=coordinates(pixels),
-        attributes={
-            **attributes,
-            "rejected_runs": rejected,
-            "label_names": {"outcome": list(OUTCOMES), "stage": list(STAGES)},
-        },
+        attributes={**attributes, "label_names": {"outcome": list(OUTCOMES), "stage": list(STAGES)}},
     )
