@@ -26,6 +26,7 @@ from gmvae_fast.normalisation import Normalised
 
 FORMAT = "gmvae_fast.model"
 FORMAT_VERSION = 1
+_LOG_2PI = math.log(2 * math.pi)
 _LOG_VAR_RANGE = (-20.0, 10.0)  # posterior variances between 2e-9 and 2e4
 
 
@@ -155,8 +156,7 @@ class GMVAE(Normalised):
         mean, log_var = self.encode(x)
         noise = torch.empty_like(mean).normal_(generator=generator)
         z = mean + torch.exp(0.5 * log_var) * noise
-        squares = (self.decode(z) - x).square().sum(tuple(range(1, x.ndim)))
-        reconstruction = 0.5 * (squares * torch.exp(-self.log_noise) + self.n_values * self.log_noise)
+        reconstruction = self._reconstruction(x, z)
         if standard_prior:
             kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(1)
         else:
@@ -169,6 +169,16 @@ class GMVAE(Normalised):
                 detach_assignment=detach_assignment,
             )
         return LossTerms(reconstruction, kl, mean, log_var, z)
+
+    def _reconstruction(self, x: Tensor, z: Tensor) -> Tensor:
+        """-log p(x | z) [N] of normalised snapshots, without the constant."""
+        squares = (self.decode(z) - x).square().sum(tuple(range(1, x.ndim)))
+        return 0.5 * (squares * torch.exp(-self.log_noise) + self.n_values * self.log_noise)
+
+    @property
+    def _constant(self) -> float:
+        """-log of the normalising factor of p(x | z) at tau = 1."""
+        return 0.5 * self.n_values * _LOG_2PI
 
     # -- use -------------------------------------------------------------------------------------------------
 
@@ -207,20 +217,50 @@ class GMVAE(Normalised):
 
         return self._like(source, torch.cat(self._map(source, batch_size, decoded)))
 
-    def score_samples(self, data: Any, *, batch_size: int = 256, n_samples: int = 8, seed: int = 0) -> Any:
+    def elbo(self, data: Any, *, batch_size: int = 256, n_samples: int = 8, seed: int = 0) -> Any:
         """Evidence lower bound of each snapshot [N], in nats on normalised snapshots; mean over ``n_samples`` draws.
 
-        ``seed`` fixes the draws, for a given ``batch_size``.
+        The Gaussian constant -(d_x / 2) log 2 pi is part of it, beta is not. ``seed`` fixes the draws, for a given
+        ``batch_size``.
         """
         n_samples = check_integer("n_samples", n_samples, 1)
         source = self._source(data)
-        generator = torch.Generator(self.device).manual_seed(seed)
+        generator = torch.Generator(self.device).manual_seed(check_integer("seed", seed))
 
         def bound(x: Tensor) -> Tensor:
             x = self.normalise(x)
             draws = [self.loss_terms(x, generator) for _ in range(n_samples)]
-            constant = 0.5 * self.n_values * math.log(2 * math.pi)
-            return -torch.stack([t.reconstruction + t.kl for t in draws]).mean(0) - constant
+            return -torch.stack([t.reconstruction + t.kl for t in draws]).mean(0) - self._constant
+
+        return self._like(source, torch.cat(self._map(source, batch_size, bound)))
+
+    def score_samples(self, data: Any, *, batch_size: int = 256, n_samples: int = 8, seed: int = 0) -> Any:
+        """`elbo`, by scikit-learn's name."""
+        return self.elbo(data, batch_size=batch_size, n_samples=n_samples, seed=seed)
+
+    def log_evidence(self, data: Any, *, batch_size: int = 256, n_samples: int = 64, seed: int = 0) -> Any:
+        r"""Importance-weighted lower bound of log p(x) of each snapshot [N], in the units of `elbo`.
+
+        .. math:: \log \frac 1 S \sum_s \frac{p(x | z_s) \sum_c \pi_c p(z_s | c)}{q(z_s | x)}, \quad z_s \sim q(z | x)
+
+        (Burda, Grosse & Salakhutdinov 2015, arXiv 1509.00519). Its expectation is not below that of `elbo`, rises with
+        ``n_samples`` and converges to log p(x) of the model. ``seed`` fixes the draws, for a given ``batch_size``.
+        """
+        n_samples = check_integer("n_samples", n_samples, 1)
+        source = self._source(data)
+        generator = torch.Generator(self.device).manual_seed(check_integer("seed", seed))
+
+        def bound(x: Tensor) -> Tensor:
+            x = self.normalise(x)
+            mean, log_var = self.encode(x)
+            total = torch.full_like(mean[:, 0], -math.inf, dtype=torch.float64)
+            for _ in range(n_samples):  # one sample at a time: fields of all of them may not fit
+                noise = torch.empty_like(mean).normal_(generator=generator)
+                z = mean + torch.exp(0.5 * log_var) * noise
+                posterior = -0.5 * (noise.square() + log_var + _LOG_2PI).double().sum(1)
+                prior = ops.log_responsibilities(z, *self.prior.parameters_tuple)[1]
+                total = torch.logaddexp(total, prior.double() - self._reconstruction(x, z).double() - posterior)
+            return (total - math.log(n_samples) - self._constant).to(mean.dtype)
 
         return self._like(source, torch.cat(self._map(source, batch_size, bound)))
 
