@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gmvae_fast.cli._app import Result, command
-from gmvae_fast.cli._options import QuietOption, complete_layout, described, split
+from gmvae_fast.cli._options import QuietOption, complete_layout, described, integers, split
 
 PathsArgument = Annotated[list[str], typer.Argument(help="Files, folders, Zarr stores, patterns.")]
 FieldsOption = Annotated[str | None, typer.Option(help="Fields or channels, like u,v; default: all varying ones.")]
@@ -17,6 +18,12 @@ FormatOption = Annotated[
 ]
 DimsOption = Annotated[str | None, typer.Option(help="Axes of the arrays, like 'b t x y c'.")]
 QuantitiesOption = Annotated[Path | None, typer.Option(help="CSV table of quantities beside the data.")]
+CropOption = Annotated[str | None, typer.Option(help="Cells kept, like x=10:50,y=:32; y from 0 at the lowest row.")]
+StrideOption = Annotated[str | None, typer.Option(help="Every so many cells, like 2 or x=2,y=1.")]
+PatchOption = Annotated[str | None, typer.Option(help="Cut snapshots into patches of z,y,x cells, like 32,32,32.")]
+PatchStepOption = Annotated[str | None, typer.Option(help="Distance between patches, like 16,16,16; default: PATCH.")]
+ShapeOption = Annotated[str | None, typer.Option(help="Resample to this grid, like 64,128 (y,x).")]
+ResamplingOption = Annotated[str, typer.Option(help="auto, area (means) or linear.")]
 NanOption = Annotated[str, typer.Option(help="keep, or mask: cells that are NaN in the first snapshot.")]
 
 
@@ -28,12 +35,19 @@ def inspect(
     dims: DimsOption = None,
     quantities: QuantitiesOption = None,
     nan: NanOption = "keep",
+    crop: CropOption = None,
+    stride: StrideOption = None,
+    patch: PatchOption = None,
+    patch_step: PatchStepOption = None,
+    shape: ShapeOption = None,
+    resampling: ResamplingOption = "auto",
 ) -> Result:
     """Show how snapshot files are read: layout, axes, fields, trajectories; exit code 1 where they are not."""
     from gmvae_fast.data.inspection import as_text, inspect_snapshots
 
+    window = _window(crop, stride, patch, patch_step, shape, resampling)
     description = inspect_snapshots(
-        paths, fields=split(fields), format=layout, dims=dims, quantities=quantities, nan=nan
+        paths, fields=split(fields), format=layout, dims=dims, quantities=quantities, nan=nan, window=window
     )
     return Result(as_text(description), description, passed=description["recognised"])
 
@@ -47,6 +61,12 @@ def convert(
     dims: DimsOption = None,
     quantities: QuantitiesOption = None,
     nan: NanOption = "keep",
+    crop: CropOption = None,
+    stride: StrideOption = None,
+    patch: PatchOption = None,
+    patch_step: PatchStepOption = None,
+    shape: ShapeOption = None,
+    resampling: ResamplingOption = "auto",
     dtype: Annotated[str, typer.Option(help="float32; float16 or bfloat16 for half the size.")] = "float32",
     compression: Annotated[str, typer.Option(help="none (fastest), or gzip (.h5) or zstd (.zarr).")] = "none",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
@@ -56,7 +76,55 @@ def convert(
     from gmvae_fast._progress import run_progress
     from gmvae_fast.data import convert_snapshots, open_snapshots
 
-    source = open_snapshots(paths, split(fields), layout, dims, quantities=quantities, nan=nan)
+    window = _window(crop, stride, patch, patch_step, shape, resampling)
+    source = open_snapshots(paths, split(fields), layout, dims, quantities=quantities, nan=nan, window=window)
     with run_progress(f"writing {out}", enabled=not quiet) as show:
         convert_snapshots(source, out, dtype=dtype, compression=compression, overwrite=overwrite, progress=show)
     return Result(f"{out}: {source!r}", {"path": out, **described(source)})
+
+
+def _window(
+    crop: str | None, stride: str | None, patch: str | None, patch_step: str | None, shape: str | None, resampling: str
+) -> dict[str, Any] | None:
+    """Options of `gmvae_fast.data.window`; None where there are none."""
+    given: dict[str, Any] = {
+        "crop": _by_axis(crop, "crop", _edges),
+        "stride": _stride(stride),
+        "patch": integers(patch, "patch"),
+        "patch_step": integers(patch_step, "patch-step"),
+        "shape": integers(shape, "shape"),
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if not chosen and resampling != "auto":
+        raise ValueError(f"--resampling needs --shape, got --resampling {resampling} alone")
+    return {**chosen, "resampling": resampling} if chosen else None
+
+
+def _stride(text: str | None) -> int | dict[str, Any] | None:
+    if text is None or not text.strip().isdigit():
+        return _by_axis(text, "stride", int)
+    return int(text)
+
+
+def _by_axis(text: str | None, name: str, convert: Callable[[str], Any]) -> dict[str, Any] | None:
+    """AXIS=VALUE pairs separated by commas."""
+    if text is None:
+        return None
+    found = {}
+    for part in text.split(","):
+        axis, equals, value = part.partition("=")
+        try:
+            if not equals:
+                raise ValueError
+            found[axis.strip()] = convert(value)
+        except ValueError:
+            example = "x=10:50,y=:32" if name == "crop" else "2 or x=2,y=1"
+            raise ValueError(f"--{name} must be like {example}, got {text!r}") from None
+    return found
+
+
+def _edges(text: str) -> tuple[int | None, int | None]:
+    first, colon, last = text.partition(":")
+    if not colon:
+        raise ValueError
+    return (int(first) if first.strip() else None, int(last) if last.strip() else None)

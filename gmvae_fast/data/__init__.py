@@ -16,6 +16,7 @@ from .source import SnapshotSource
 from .split_config import SplitConfig
 from .splits import Split, split_by_frame, split_by_trajectory
 from .time_splits import split_by_time
+from .windows import WindowedSnapshots, window
 
 __all__ = [
     "FrameOptions",
@@ -26,6 +27,7 @@ __all__ = [
     "Snapshots",
     "Split",
     "SplitConfig",
+    "WindowedSnapshots",
     "cache_directory",
     "check_leakage",
     "convert_snapshots",
@@ -36,4 +38,5 @@ __all__ = [
     "split_by_time",
     "split_by_trajectory",
     "systems",
+    "window",
 ]

@@ -11,10 +11,13 @@ import numpy as np
 from gmvae_fast._io import to_jsonable
 
 from .formats import FORMATS, file_format
+from .handles import file_errors
 from .layouts import Block
-from .lazy import LazySnapshots, file_errors
-from .opening import expand_paths, open_snapshots
+from .lazy import LazySnapshots
+from .on_demand import OnDemandSnapshots
+from .opening import expand_paths, open_snapshots, windowed
 from .snapshots import SnapshotFileError
+from .streaming import WINDOW_BYTES
 
 _SAMPLE = 16  # snapshots that are read
 _SAMPLE_BYTES = 2**28
@@ -47,20 +50,33 @@ def inspect_snapshots(
     description: dict[str, Any] = {
         "files": [{"path": path, "format": file_format(path) or "unknown", "bytes": _size(path)} for path in found]
     }
+    window = options.pop("window", None)
     try:
         data = open_snapshots(found, **{**options, "lazy": True})
+        assert isinstance(data, LazySnapshots)
+        view: OnDemandSnapshots = data if window is None else windowed(data, window)
     except SnapshotFileError as error:
         arrays = _arrays(found[0], description["files"][0]["format"])
         result: dict[str, Any] = to_jsonable(
             {**description, "recognised": False, "error": str(error), "arrays": arrays}
         )
         return result
-    assert isinstance(data, LazySnapshots)
-    described: dict[str, Any] = to_jsonable({**description, "recognised": True, **_describe(data)})
+    details = {**_stored(data), **_describe(view, data)}
+    described: dict[str, Any] = to_jsonable({**description, "recognised": True, **details})
     return described
 
 
-def _describe(data: LazySnapshots) -> dict[str, Any]:
+def _stored(data: LazySnapshots) -> dict[str, Any]:
+    """What holds for the files, whatever is taken from them."""
+    return {
+        "variables": _variables(data, data.blocks[0]),
+        "stored_grid": list(data.grid),
+        "chunk": max(block.chunk for block in data.blocks),
+        "chunk_grid": data.stored_grid,
+    }
+
+
+def _describe(data: OnDemandSnapshots, stored: LazySnapshots) -> dict[str, Any]:
     n = len(data)
     count = min(n, _SAMPLE, max(1, _SAMPLE_BYTES // (4 * int(np.prod(data.shape)))))
     rows = np.unique(np.linspace(0, max(n - 1, 0), count).round().astype(int)) if n else np.zeros(0, int)
@@ -70,8 +86,8 @@ def _describe(data: LazySnapshots) -> dict[str, Any]:
         "layout": data.attributes.get("layout"),
         "snapshots": n,
         "shape": list(data.shape),
-        "axes": ["channel", *data.blocks[0].grid],
-        "variables": _variables(data, data.blocks[0]),
+        "axes": ["channel", *stored.blocks[0].grid],
+        "window": data.attributes.get("window"),
         "field_names": list(data.field_names),
         "trajectories": {"count": len(lengths), "shortest": lengths.min(initial=n), "longest": lengths.max(initial=0)},
         "time": _range(data.time),
@@ -79,10 +95,10 @@ def _describe(data: LazySnapshots) -> dict[str, Any]:
         "labels": {name: np.unique(values).tolist()[:20] for name, values in data.labels.items()},
         "coordinates": {name: _range(values) for name, values in data.coordinates.items()},
         "masked_cells": 0 if data.mask is None else int((~data.mask).sum()),
-        "chunk": max(block.chunk for block in data.blocks),
         "snapshot_bytes": 4 * int(np.prod(data.shape)),
         "sample": {"snapshots": len(rows), "fields": _statistics(data, sample)},
-        "advice": _advice(data, sample),
+        "shuffling": _shuffling(data),
+        "advice": _advice(data, stored, sample),
     }
 
 
@@ -101,7 +117,7 @@ def _variables(data: LazySnapshots, block: Block) -> list[dict[str, Any]]:
         ]
 
 
-def _statistics(data: LazySnapshots, sample: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _statistics(data: OnDemandSnapshots, sample: np.ndarray[Any, Any]) -> dict[str, Any]:
     result = {}
     for i, name in enumerate(data.field_names):
         values = sample[:, i] if data.mask is None else sample[:, i][:, data.mask]
@@ -115,13 +131,26 @@ def _statistics(data: LazySnapshots, sample: np.ndarray[Any, Any]) -> dict[str, 
     return result
 
 
-def _advice(data: LazySnapshots, sample: np.ndarray[Any, Any]) -> list[str]:
+def _shuffling(data: OnDemandSnapshots) -> dict[str, Any]:
+    """How random the order of training is: the whole set at once, or windows of so many stored chunks."""
+    starts = data.chunk_starts
+    if starts is None:
+        return {"order": "uniform permutation", "window": len(data), "chunks_in_window": len(data)}
+    window = min(len(data), max(1, WINDOW_BYTES // (4 * int(np.prod(data.shape)))))
+    return {
+        "order": "chunks in random order, shuffled within windows",
+        "window": window,
+        "chunks_in_window": max(1, round(window * len(starts) / len(data))),
+    }
+
+
+def _advice(data: OnDemandSnapshots, stored: LazySnapshots, sample: np.ndarray[Any, Any]) -> list[str]:
     advice = []
     values = sample if data.mask is None else sample[..., data.mask]
     if not np.isfinite(values).all():
         advice.append("values are NaN or infinite: nan='mask' masks cells that are NaN in the first snapshot")
-    chunk = max(block.chunk for block in data.blocks)
-    if chunk * 4 * np.prod(data.shape) > 2**28:
+    chunk = max(block.chunk for block in stored.blocks)
+    if chunk * 4 * np.prod(stored.shape) > 2**28:
         advice.append(f"one stored chunk holds {chunk} snapshots: `gmvae-fast convert` lays them out for training")
     return advice
 
@@ -173,6 +202,11 @@ def as_text(description: Mapping[str, Any]) -> str:
     lines.append(
         f"  on disk       {d['chunk']} snapshot(s) a chunk; one is {d['snapshot_bytes'] / 1e6:.3g} MB in memory"
     )
+    s = d["shuffling"]
+    lines.append(f"  shuffling     {s['order']} of {s['window']} snapshots ({s['chunks_in_window']} chunks)")
+    if d["window"] is not None:
+        used = {k: v for k, v in d["window"].items() if v}
+        lines.append(f"  window        of {d['stored_grid']}: {used}")
     t = d["trajectories"]
     lines.append(f"  trajectories  {t['count']}, of {t['shortest']} to {t['longest']} snapshots")
     lines.append(f"  time          {_text(d['time'])}")

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any
 
@@ -20,92 +16,13 @@ from gmvae_fast._io import to_jsonable
 
 from .fingerprint import array_digest, files_state
 from .formats import Container
-from .layouts import Block, Variable
-from .snapshots import FloatArray, IntArray, SnapshotFileError, Snapshots, _as_index, describe
-
-_OPEN_FILES = 64
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One source of snapshots: how to open it (picklable) and its recognised blocks.
-
-    ``parts`` are the files it consists of, where ``path`` alone does not say so; ``options`` is what else its content
-    depends on, as text.
-    """
-
-    path: str
-    opener: Callable[[str], Container]
-    blocks: tuple[Block, ...]
-    parts: tuple[str, ...] = ()
-    options: str = ""
+from .handles import FileHandles, SourceFile
+from .layouts import Block, Region, Variable
+from .on_demand import OnDemandSnapshots
+from .snapshots import FloatArray, IntArray, SnapshotFileError, _as_index
 
 
-class FileHandles:
-    """Files opened when they are first read, in each process for itself.
-
-    A handle that a fork inherited is neither used nor closed: it shares its file position and locks with the parent.
-    """
-
-    def __init__(self, files: Sequence[SourceFile]) -> None:
-        self._files = tuple(files)
-        self._start()
-
-    @property
-    def files(self) -> tuple[SourceFile, ...]:
-        """In their order."""
-        return self._files
-
-    def _start(self) -> None:
-        self._process = os.getpid()
-        self._open: OrderedDict[int, Container] = OrderedDict()
-        self._lock = threading.RLock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_files": self._files}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._files = state["_files"]
-        self._start()
-
-    @contextmanager
-    def file(self, index: int) -> Iterator[Container]:
-        """The open file; errors of its format become SnapshotFileError with its name."""
-        if self._process != os.getpid():
-            self._inherited = self._open
-            self._start()
-        path = self._files[index].path
-        with self._lock, file_errors(path):
-            if index not in self._open:
-                self._open[index] = self._files[index].opener(path)
-                if len(self._open) > _OPEN_FILES:
-                    self._open.popitem(last=False)[1].close()
-            self._open.move_to_end(index)
-            yield self._open[index]
-
-    def close(self) -> None:
-        """Close this process's handles; they are opened again when needed."""
-        with self._lock:
-            while self._open:
-                self._open.popitem()[1].close()
-
-
-@contextmanager
-def file_errors(path: str) -> Iterator[None]:
-    """Turn whatever a damaged file makes its library raise into one error that names the file."""
-    try:
-        yield
-    except (FileNotFoundError, PermissionError, ImportError, MemoryError):
-        raise
-    except SnapshotFileError as error:
-        if str(path) in str(error):
-            raise
-        raise SnapshotFileError(f"{path}: {error}") from error
-    except Exception as error:  # h5py, zarr and codecs raise their own kinds
-        raise SnapshotFileError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
-
-
-class LazySnapshots:
+class LazySnapshots(OnDemandSnapshots):
     """Labelled snapshots in files of any size, read by index: a `SnapshotSource`.
 
     Made by `open_snapshots`.  Picklable, and safe to use from several threads, forked and spawned processes: each
@@ -150,46 +67,12 @@ class LazySnapshots:
     def __len__(self) -> int:
         return len(self._index)
 
-    def __repr__(self) -> str:
-        return describe(self)
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """Shape of the grid, (H, W) in two dimensions."""
-        return self.shape[1:]
-
-    @property
-    def fields(self) -> npt.NDArray[np.float32]:
-        """All snapshots [N, C, *grid], read into memory at each call."""
-        return self.read(np.arange(len(self)))
-
-    def __getitem__(self, indices: int | slice | npt.ArrayLike) -> LazySnapshots:
-        return self.subset(indices)
-
     def subset(self, indices: int | slice | npt.ArrayLike) -> LazySnapshots:
         """The snapshots at ``indices`` (an integer, a slice, integers, or a boolean mask [N]); nothing is read."""
         index = _as_index(indices, len(self))
-        part = object.__new__(LazySnapshots)
-        part.__dict__.update(self.__dict__)
-        for name in ("_index", "trajectory", "time_index", "time"):
-            setattr(part, name, getattr(self, name)[index])
-        part.quantities = {k: v[index] for k, v in self.quantities.items()}
-        part.labels = {k: v[index] for k, v in self.labels.items()}
+        part = self._with_rows(index)
+        part._index = self._index[index]
         return part
-
-    def load(self) -> Snapshots:
-        """Everything in memory."""
-        return Snapshots(
-            self.fields,
-            self.field_names,
-            self.quantities,
-            self.labels,
-            self.trajectory,
-            self.time,
-            self.coordinates,
-            self.mask,
-            self.attributes,
-        )
 
     def close(self) -> None:
         """Close the files of this process; reading opens them again."""
@@ -246,10 +129,6 @@ class LazySnapshots:
         change = np.flatnonzero(np.diff(block) | np.diff(sample) | np.diff(within)) + 1
         return np.concatenate([[0], change]).astype(np.int64)
 
-    def __getitems__(self, indices: list[int]) -> list[npt.NDArray[np.float32]]:
-        """A batch for torch's DataLoader: the snapshots at ``indices``, one by one."""
-        return list(self.read(indices))
-
     def read(self, indices: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Snapshots at ``indices`` [n] as a new float32 array [n, C, *grid]; cells outside ``mask`` are 0.
 
@@ -261,33 +140,56 @@ class LazySnapshots:
         SnapshotFileError
             Where a file has changed or is damaged; it names file and field.
         """
+        return self.read_region(indices)
+
+    def read_region(self, indices: npt.ArrayLike, region: Sequence[slice] | None = None) -> npt.NDArray[np.float32]:
+        """`read` of a part of the grid, a slice of positive step for each of its axes; the rest is not read.
+
+        Files of chunks read the chunks that the part touches.
+        """
         index = np.asarray(indices, dtype=np.int64)
         if index.ndim != 1:
             raise IndexError(f"indices must have one axis, got {index.shape}")
         if index.size and (index.min() < -len(self) or index.max() >= len(self)):
             raise IndexError(f"indices must lie in [{-len(self)}, {len(self)}), got {index.min()} .. {index.max()}")
         wanted = self._index[index]
-        out = np.empty((len(wanted), *self.shape), np.float32)
+        part = None if region is None else [slice(*s.indices(n)) for s, n in zip(region, self.grid, strict=True)]
+        sizes = self.grid if part is None else tuple(len(range(s.start, s.stop, s.step)) for s in part)
+        out = np.empty((len(wanted), self.shape[0], *sizes), np.float32)
         order = np.argsort(wanted, kind="stable")
         ascending = wanted[order]
         cuts = np.searchsorted(ascending, self._starts)
         for b in np.flatnonzero(np.diff(cuts)):
             here = slice(int(cuts[b]), int(cuts[b + 1]))
-            self._read_block(int(b), ascending[here] - self._starts[b], order[here], out)
+            self._read_block(int(b), ascending[here] - self._starts[b], order[here], out, part)
         if self.mask is not None:
-            out[:, :, ~self.mask] = 0
+            out[:, :, ~(self.mask if part is None else self.mask[tuple(part)])] = 0
         return out
 
-    def _read_block(self, number: int, local: IntArray, rows: IntArray, out: npt.NDArray[np.float32]) -> None:
+    @property
+    def stored_grid(self) -> tuple[int, ...] | None:
+        """Cells of a snapshot that are decoded together, along each axis of the grid; None where all are apart."""
+        grids = [block.chunk_grid for _, block in self._blocks if block.chunk_grid is not None]
+        return tuple(max(sizes) for sizes in zip(*grids, strict=True)) if grids else None
+
+    def _read_block(
+        self,
+        number: int,
+        local: IntArray,
+        rows: IntArray,
+        out: npt.NDArray[np.float32],
+        part: Sequence[slice] | None,
+    ) -> None:
         """Ascending snapshots ``local`` of one block into ``out[rows]``."""
         file, block = self._blocks[number]
+        region = None if part is None else dict(zip(block.grid, part, strict=True))
         channel = 0
         with self._handles.file(file) as container, np.errstate(over="ignore"):
             for variable in block.variables:
                 channels = slice(channel, channel + len(variable.names))
                 channel = channels.stop
                 try:
-                    _read_variable(container, block, variable, local, rows, out[:, channels])
+                    _read_variable(container, block, variable, local, rows, out[:, channels], region)
                 except Exception as error:
                     raise SnapshotFileError(
                         f"field {variable.key!r} cannot be read ({type(error).__name__}: {error})"
@@ -301,19 +203,23 @@ def _read_variable(
     local: IntArray,
     rows: IntArray,
     out: npt.NDArray[np.float32],
+    region: Region | None,
 ) -> None:
-    """Ascending snapshots ``local`` of one field into ``out[rows]``."""
+    """Ascending snapshots ``local`` of one field, or a region of them, into ``out[rows]``."""
     array = container.arrays[variable.key]
     select: Any = slice(None) if variable.select is None else list(variable.select)
     if isinstance(array, np.ndarray) and variable.letters.count("c") <= 1:
         view = variable.oriented(np.asarray(array), block.grid)
+        if region is not None:  # an axis that the array lacks has one cell, which stands for all
+            cells: list[Any] = [region[a] if a in variable.letters else slice(None) for a in block.grid]
+            view = view[(..., *cells)]
         sample = local // block.n_times if "b" in variable.letters else np.zeros_like(local)
         time = local % block.n_times if "t" in variable.letters else np.zeros_like(local)
         out[rows] = view[sample, time][:, select]
         return
     for start, stop in _runs(local, block):
         samples, times = _slices(int(local[start]), int(local[stop - 1]), block.n_times)
-        part = variable.read(array, samples, times, block.grid)[:, :, select]
+        part = variable.read(array, samples, times, block.grid, region)[:, :, select]
         shape = (samples.stop - samples.start, times.stop - times.start, *out.shape[1:])
         target = rows[start:stop]
         if bool((np.diff(target) == 1).all()):  # straight into place: splitting the first axis gives a view

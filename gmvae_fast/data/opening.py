@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,15 @@ import numpy.typing as npt
 from gmvae_fast._checks import nearest
 
 from .formats import FORMATS, Container, FrameOptions, file_format, is_single_frame, natural_key, open_images, read_all
+from .handles import SourceFile, file_errors
 from .layouts import LAYOUTS, Block, FileLayout, LayoutError, Request, recognise
-from .lazy import LazySnapshots, SourceFile, file_errors
+from .lazy import LazySnapshots
 from .readers import READERS
 from .snapshots import IntArray, SnapshotFileError, Snapshots
+from .source import SnapshotSource
 from .tables import join_table
+from .windows import WindowedSnapshots
+from .windows import window as make_window
 
 Path_ = str | os.PathLike[str]
 #: .npy and .npz files up to this size are held in memory unless ``lazy`` says otherwise.
@@ -40,7 +45,8 @@ def open_snapshots(
     roi: tuple[int, int, int, int] | None = None,
     background: int | npt.NDArray[Any] | None = None,
     downsample: int = 1,
-) -> Snapshots | LazySnapshots:
+    window: Mapping[str, Any] | None = None,
+) -> Snapshots | LazySnapshots | WindowedSnapshots:
     """Open snapshots in files of any size: NumPy, HDF5, Zarr, NetCDF, image series.
 
     Only descriptions, coordinates and quantities are read; snapshots are read when they are asked for.
@@ -72,11 +78,13 @@ def open_snapshots(
         The files are consecutive parts of the same trajectories, not trajectories of their own.
     roi, background, downsample
         Of camera frames, see `gmvae_fast.data.FrameOptions`.
+    window : mapping, optional
+        Crop, stride, patches, resampling: options of `gmvae_fast.data.window`, like ``{"stride": 2}``.
 
     Returns
     -------
-    Snapshots or LazySnapshots
-        Both are a `SnapshotSource`: float32 (C, *grid), the last axes (y, x), row 0 the lowest y. Axes of space with
+    Snapshots, LazySnapshots or WindowedSnapshots
+        All are a `SnapshotSource`: float32 (C, *grid), the last axes (y, x), row 0 the lowest y. Axes of space with
         one point only are dropped.
 
     Raises
@@ -98,7 +106,8 @@ def open_snapshots(
     if nan not in ("keep", "mask"):
         raise ValueError(f"nan must be 'keep' or 'mask', got {nan!r}{nearest(nan, ('keep', 'mask'))}")
     found = expand_paths(paths)
-    plain = request == Request() and format == "auto" and quantities is None and mask is None and nan == "keep"
+    unchanged = quantities is None and mask is None and nan == "keep" and window is None
+    plain = unchanged and request == Request() and format == "auto"
     if plain and len(found) == 1 and _fits_in_memory(found[0], lazy):
         return READERS[Path(found[0]).suffix.lower()](found[0])
     sources = [_recognised(job, request, format) for job in _jobs(found, options, format)]
@@ -106,7 +115,18 @@ def open_snapshots(
     if quantities is not None:
         _add_table(result, quantities, sources)
     _set_mask(result, sources[0][0], mask, nan)
+    if window is not None:
+        return windowed(result, window).load() if lazy is False else windowed(result, window)
     return result.load() if lazy is False else result
+
+
+def windowed(source: SnapshotSource, options: Mapping[str, Any]) -> WindowedSnapshots:
+    """`window` with options from a mapping; unknown ones are refused by name."""
+    known = [name for name in inspect.signature(make_window).parameters if name != "source"]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"window must hold options among {', '.join(known)}, got {', '.join(map(str, unknown))}")
+    return make_window(source, **options)
 
 
 def expand_paths(paths: Path_ | Iterable[Path_]) -> list[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gmvae_fast._io import to_jsonable
+
+if TYPE_CHECKING:
+    from .windows import WindowedSnapshots
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -139,6 +142,12 @@ class Snapshots:
     def __getitems__(self, indices: list[int]) -> list[npt.NDArray[np.float32]]:
         """A batch for torch's DataLoader: the snapshots at ``indices``, one by one."""
         return list(self.read(indices))
+
+    def window(self, **options: Any) -> WindowedSnapshots:
+        """Crops, strides, patches and other resolutions, made as snapshots are read; see `gmvae_fast.data.window`."""
+        from .windows import window
+
+        return window(self, **options)
 
     def subset(self, indices: int | slice | npt.ArrayLike) -> Snapshots:
         """The snapshots at ``indices`` (an integer, a slice, integers, or a boolean mask [N]) as new Snapshots."""

@@ -10,7 +10,17 @@ from collections.abc import Callable
 from gmvae_fast.data.formats import Container
 
 from . import declared, jhtdb, named, pdebench, plain_array, snapshot_file, the_well
-from .base import Block, FileLayout, LayoutError, Request, Variable, describe, select_fields
+from .base import (
+    Block,
+    FileLayout,
+    LayoutError,
+    Region,
+    Request,
+    Variable,
+    describe,
+    region_grid,
+    select_fields,
+)
 
 LAYOUTS: dict[str, Callable[[Container, Request], FileLayout | None]] = {
     "declared": declared.recognise,
@@ -48,9 +58,11 @@ __all__ = [
     "Block",
     "FileLayout",
     "LayoutError",
+    "Region",
     "Request",
     "Variable",
     "describe",
     "recognise",
+    "region_grid",
     "select_fields",
 ]

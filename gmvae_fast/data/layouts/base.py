@@ -23,6 +23,17 @@ class LayoutError(SnapshotFileError):
     """A file whose parts do not fit together or are not what was asked for; the reader adds the file's name."""
 
 
+#: Part of a grid: for every axis letter a slice with start, stop and a positive step, in the output's order.
+Region = Mapping[str, slice]
+
+
+def region_grid(grid: Mapping[str, int], region: Region | None) -> dict[str, int]:
+    """Sizes of a part of a grid."""
+    if region is None:
+        return dict(grid)
+    return {a: len(range(*region[a].indices(n))) for a, n in grid.items()}
+
+
 @dataclass(frozen=True)
 class Request:
     """What the caller wants: names of fields or channels, and axes ("b t -y x c") by array or for all of them."""
@@ -63,11 +74,31 @@ class Variable:
         """Names of the channels that are read."""
         return self.channels if self.select is None else tuple(self.channels[i] for i in self.select)
 
-    def read(self, array: StoredArray, samples: slice, times: slice, grid: Mapping[str, int]) -> npt.NDArray[Any]:
-        """Snapshots of ``samples`` x ``times`` as [b, t, c, *grid]; axes that the array lacks have length one."""
-        whole = {"b": samples, "t": times}
-        part = np.asarray(array[tuple(whole.get(a, slice(None)) for a in self.letters)])
-        return self.oriented(part, grid)
+    def read(
+        self, array: StoredArray, samples: slice, times: slice, grid: Mapping[str, int], region: Region | None = None
+    ) -> npt.NDArray[Any]:
+        """Snapshots of ``samples`` x ``times`` as [b, t, c, *grid]; axes that the array lacks have length one.
+
+        Of a ``region`` only the cells between its edges are read; steps are taken in the file where it is stored in
+        one piece (not along the last axis, whose cells lie together), else in memory.
+        """
+        key, after = {"b": samples, "t": times}, {}
+        in_file = chunks_of(array) is None
+        last = next((a for a in reversed(self.letters) if a in grid), "")
+        for axis, letter in zip(self.axes, self.letters, strict=True):
+            if region is None or letter not in region:
+                continue
+            part = region[letter]
+            if axis.startswith("-"):  # cell i of the output is stored at n - 1 - i
+                count = len(range(part.start, part.stop, part.step))
+                first = grid[letter] - 1 - (part.start + (count - 1) * part.step)
+                part = slice(first, grid[letter] - part.start, part.step)
+            steps = in_file and letter != last
+            key[letter] = part if steps else slice(part.start, part.stop)
+            after[letter] = slice(None) if steps else slice(None, None, part.step)
+        stored = np.asarray(array[tuple(key.get(a, slice(None)) for a in self.letters)])
+        stored = stored[tuple(after.get(a, slice(None)) for a in self.letters)]
+        return self.oriented(stored, region_grid(grid, region))
 
     def oriented(self, part: npt.NDArray[Any], grid: Mapping[str, int]) -> npt.NDArray[Any]:
         """A view of ``part`` with axes [b, t, c, *grid], a copy only where several channel axes are flattened."""
@@ -85,7 +116,8 @@ class Block:
     """n_samples x n_times snapshots, time fastest, that are read from the same arrays.
 
     ``grid`` maps axis letters in output order (z, y, x) to sizes; ``trajectory`` and ``time`` are [n], as are the
-    quantities; ``chunk`` is the number of consecutive snapshots that are cheap to read together.
+    quantities; ``chunk`` is the number of consecutive snapshots that are cheap to read together, ``chunk_grid`` the
+    cells of a stored chunk along each axis of the grid.
     """
 
     variables: tuple[Variable, ...]
@@ -96,6 +128,7 @@ class Block:
     time: FloatArray
     quantities: dict[str, FloatArray] = field(default_factory=dict)
     chunk: int = 1
+    chunk_grid: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return self.n_samples * self.n_times
@@ -200,6 +233,7 @@ def make_block(
         _table("time", np.arange(n_times) if time is None else time, shape, times_last=True),
         {name: _table(name, values, shape) for name, values in (quantities or {}).items()},
         max(_chunk(container.arrays[v.key], v, shape) for v in chosen),
+        _chunk_grid(container.arrays[chosen[0].key], chosen[0], grid),
     )
 
 
@@ -223,6 +257,14 @@ def _chunk(array: StoredArray, variable: Variable, shape: tuple[int, int]) -> in
     samples, times = by_axis.get("b", 1), by_axis.get("t", 1)
     # A chunk over several samples is read together only where it holds all their times.
     return min(times, shape[1]) if samples == 1 else min(samples, shape[0]) * shape[1]
+
+
+def _chunk_grid(array: StoredArray, variable: Variable, grid: Mapping[str, int]) -> tuple[int, ...] | None:
+    chunks = chunks_of(array)
+    if chunks is None:
+        return None
+    by_axis = dict(zip(variable.letters, chunks, strict=True))
+    return tuple(min(by_axis.get(a, 1), n) for a, n in grid.items())
 
 
 def describe(container: Container, limit: int = 30) -> str:

@@ -1,0 +1,96 @@
+"""Files that each process opens for itself when they are first read."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from .formats import Container
+from .layouts import Block
+from .snapshots import SnapshotFileError
+
+_OPEN_FILES = 64
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One source of snapshots: how to open it (picklable) and its recognised blocks.
+
+    ``parts`` are the files it consists of, where ``path`` alone does not say so; ``options`` is what else its content
+    depends on, as text.
+    """
+
+    path: str
+    opener: Callable[[str], Container]
+    blocks: tuple[Block, ...]
+    parts: tuple[str, ...] = ()
+    options: str = ""
+
+
+class FileHandles:
+    """Files opened when they are first read, in each process for itself.
+
+    A handle that a fork inherited is neither used nor closed: it shares its file position and locks with the parent.
+    """
+
+    def __init__(self, files: Sequence[SourceFile]) -> None:
+        self._files = tuple(files)
+        self._start()
+
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """In their order."""
+        return self._files
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._open: OrderedDict[int, Container] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_files": self._files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._files = state["_files"]
+        self._start()
+
+    @contextmanager
+    def file(self, index: int) -> Iterator[Container]:
+        """The open file; errors of its format become SnapshotFileError with its name."""
+        if self._process != os.getpid():
+            self._inherited = self._open
+            self._start()
+        path = self._files[index].path
+        with self._lock, file_errors(path):
+            if index not in self._open:
+                self._open[index] = self._files[index].opener(path)
+                if len(self._open) > _OPEN_FILES:
+                    self._open.popitem(last=False)[1].close()
+            self._open.move_to_end(index)
+            yield self._open[index]
+
+    def close(self) -> None:
+        """Close this process's handles; they are opened again when needed."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+
+@contextmanager
+def file_errors(path: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes its library raise into one error that names the file."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, ImportError, MemoryError):
+        raise
+    except SnapshotFileError as error:
+        if str(path) in str(error):
+            raise
+        raise SnapshotFileError(f"{path}: {error}") from error
+    except Exception as error:  # h5py, zarr and codecs raise their own kinds
+        raise SnapshotFileError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
