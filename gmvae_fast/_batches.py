@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from torch.utils.data import Dataset
 
 from gmvae_fast._checks import check_integer
 from gmvae_fast.data.moments import Moments, store_moments, stored_moments
+from gmvae_fast.data.passes import Passes
 from gmvae_fast.data.snapshots import Snapshots
 from gmvae_fast.data.source import SnapshotSource
-from gmvae_fast.data.streaming import read_ahead, shuffled_order, window_rows
-from gmvae_fast.data.workers import WorkerPool
+from gmvae_fast.data.streaming import shuffled_order
 
 #: What torch indexes in place; other arrays (big-endian, unsigned, extended precision) are converted batch by batch.
 _TORCH_DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
@@ -50,7 +50,7 @@ class Batches:
 
     def __init__(self, data: Any, name: str = "data", workers: int = 0) -> None:
         self.name, self._workers = name, check_integer("workers", workers, 0)
-        self._pool: WorkerPool | None = None
+        self._passes: Passes | None = None
         self.returns_tensor = isinstance(data, Tensor)
         self.home = data.device if isinstance(data, Tensor) else torch.device("cpu")
         self._rows: Tensor | np.ndarray | Dataset[Any] | SnapshotSource
@@ -93,13 +93,12 @@ class Batches:
         return int(self.length)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pool": None, "_workers": 0}
+        return {**self.__dict__, "_passes": None, "_workers": 0}
 
     def close(self) -> None:
-        """End the worker processes, if there are any; they start again when needed."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        """End the reading thread or the worker processes, if there are any; they start again when needed."""
+        if self._passes is not None:
+            self._passes.close()
 
     @property
     def pass_size(self) -> int:
@@ -131,7 +130,7 @@ class Batches:
     def ordered(self, batch_size: int, device: torch.device | None = None) -> Iterator[Tensor]:
         """All snapshots in order."""
         if self._is_streamed:
-            yield from self._streamed(torch.arange(len(self)), batch_size, device)
+            yield from _moved(self.passes.ordered(batch_size), device)
             return
         for start in range(0, len(self), batch_size):
             yield self.batch(torch.arange(start, min(start + batch_size, len(self))), device)
@@ -140,35 +139,23 @@ class Batches:
         self, batch_size: int, generator: torch.Generator, device: torch.device | None = None
     ) -> Iterator[Tensor]:
         """All snapshots in an order drawn from ``generator``, see `gmvae_fast.data.streaming.shuffled_order`."""
-        window = self._window(batch_size)
-        order = shuffled_order(len(self), generator, self._chunk_starts, window)
         if self._is_streamed:
-            yield from self._streamed(order, batch_size, device)
+            yield from _moved(self.passes.shuffled(batch_size, generator), device)
             return
-        for indices in order.split(batch_size):
+        for indices in shuffled_order(len(self), generator).split(batch_size):
             yield self.batch(indices, device)
 
-    def _window(self, batch_size: int) -> int:
-        """Snapshots that are read together: a batch, more where reading one means to decode a whole chunk."""
-        return batch_size if self._chunk_starts is None else window_rows(4 * math.prod(self.shape), batch_size)
+    @property
+    def passes(self) -> Passes:
+        """Passes over data that are read elsewhere while the caller works."""
+        if self._passes is None:
+            row_bytes = 4 * max(1, math.prod(self.shape))
+            self._passes = Passes(self, len(self), row_bytes, self._chunk_starts, self._workers)
+        return self._passes
 
     @property
     def _is_streamed(self) -> bool:
-        """Whether snapshots are read (or computed) elsewhere while the caller works."""
         return isinstance(self._rows, SnapshotSource) or (self._workers > 0 and isinstance(self._rows, Dataset))
-
-    def _streamed(self, order: Tensor, batch_size: int, device: torch.device | None) -> Iterator[Tensor]:
-        jobs = order.split(self._window(batch_size))
-        for rows in self._map("batch", jobs) if self._workers else read_ahead(self.batch, jobs):
-            for part in torch.as_tensor(rows).split(batch_size):
-                yield part if device is None else part.to(device, torch.float32)
-
-    def _map(self, method: str, jobs: Sequence[Tensor]) -> Iterator[Any]:
-        """Results of a method for each of ``jobs`` by the workers, in order."""
-        if self._pool is None:
-            row_bytes = 4 * math.prod(self.shape)
-            self._pool = WorkerPool(self, self._workers, row_bytes * max(map(len, jobs)))
-        return self._pool.map(method, jobs)
 
     def moments(self, device: torch.device | None = None) -> Moments:
         """Means and squared deviations of all snapshots, in one pass unless an earlier one is remembered.
@@ -192,7 +179,7 @@ class Batches:
             for rows in self.ordered(self.pass_size, on):
                 yield Moments.of(rows, mask)
             return
-        for pieces in self._map("pieces_of", torch.arange(len(self)).split(self._window(self.pass_size))):
+        for pieces in self.passes.call("pieces_of", self.pass_size):
             yield from pieces
 
     def pieces_of(self, indices: Tensor) -> list[Moments]:
@@ -216,6 +203,11 @@ class Batches:
                     f"{start + int((~finite).nonzero()[0, 0])}"
                 )
             start += len(rows)
+
+
+def _moved(batches: Iterator[Tensor], device: torch.device | None) -> Iterator[Tensor]:
+    for rows in batches:
+        yield rows if device is None else rows.to(device, torch.float32)
 
 
 def _from_array(value: Any, name: str) -> Tensor | np.ndarray:

@@ -13,7 +13,7 @@ from torch import Tensor
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-#: What is read in one piece of chunked files, and then shuffled; two such pieces are in memory at a time.
+#: What is read in one piece of chunked files, and then shuffled; up to four such pieces are in memory at a time.
 WINDOW_BYTES = 2**26
 
 
@@ -23,16 +23,25 @@ def read_ahead(work: Callable[[Job], Result], jobs: Iterable[Job], depth: int = 
     Errors of ``work`` are raised here; the thread ends with the iteration, however that ends.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="gmvae-read-ahead")
+    try:
+        yield from in_order(lambda job: pool.submit(work, job), jobs, depth)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_order(submit: Callable[[Job], Future[Result]], jobs: Iterable[Job], depth: int) -> Iterator[Result]:
+    """Results of ``submit(job)`` in the order of the jobs, up to ``depth`` of them begun ahead of use."""
     waiting: deque[Future[Result]] = deque()
     try:
         for job in jobs:
-            waiting.append(pool.submit(work, job))
+            waiting.append(submit(job))
             if len(waiting) > depth:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for future in waiting:
+            future.cancel()
 
 
 def window_rows(row_bytes: int, batch_size: int, limit: int | None = None) -> int:

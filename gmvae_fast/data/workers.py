@@ -1,98 +1,60 @@
-"""Snapshots read (and decoded) in other processes, handed over in order through shared memory."""
+"""Processes that read and decode: each gets the reader once, and answers with tensors in shared memory."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
-#: Of results that wait for each worker to be asked for; at least one result, however large.
-AHEAD_BYTES = 2**26
 _SHARED_MEMORY = "/dev/shm"
+_PARENT_CHECK = 5.0  # seconds
+
+#: The reader of this process, and whether its tensors go through shared memory.
+_reader: tuple[Any, bool] | None = None
 
 
-class WorkerPool:
-    """Processes that work on jobs, each job a function's name and indices, with results in the order of the jobs.
+def start_workers(reader: Any, workers: int, in_flight: int) -> ProcessPoolExecutor:
+    """Processes for `call`, started as ``multiprocessing.get_start_method()`` says.
 
-    Built on torch's DataLoader, which starts the processes, moves tensors through shared memory and reports errors
-    and deaths of workers. The processes live until `close` and serve one iteration at a time.
-
-    Parameters
-    ----------
-    owner : object
-        Its method of the name a job holds is called with the job's indices; it reaches each process once, by fork or
-        pickled.
-    workers : int
-        At least one. Processes start as ``multiprocessing.get_start_method()`` says.
-    result_bytes : int
-        Size of one result.
+    ``reader`` reaches each of them once, by fork or pickled. Containers often have 64 MiB of shared memory: where
+    twice the ``in_flight`` bytes of results find no room, arrays go through pipes, which is slower but needs none.
     """
-
-    def __init__(self, owner: Any, workers: int, result_bytes: int) -> None:
-        ahead = max(1, min(8, AHEAD_BYTES // max(1, result_bytes)))
-        self._jobs = _Jobs()
-        # Containers often have 64 MiB of shared memory; through a pipe arrays are slower, but need none.
-        shared = _room_for((workers * ahead + 2) * result_bytes)
-        self._loader = DataLoader(
-            _Work(owner, shared),
-            batch_size=None,
-            sampler=self._jobs,
-            num_workers=workers,
-            prefetch_factor=ahead,
-            persistent_workers=True,
-            collate_fn=_unchanged,
-        )
-        self._iteration = 0
-
-    def map(self, method: str, jobs: Sequence[Tensor]) -> Iterator[Any]:
-        """Results of ``owner.method(indices)`` for all jobs; arrays where there is no shared memory for tensors."""
-        self._iteration += 1
-        mine, self._jobs.jobs = self._iteration, [(method, indices) for indices in jobs]
-        results = iter(self._loader)
-        for _ in jobs:
-            if self._iteration != mine:
-                raise RuntimeError("workers serve one iteration over the data at a time; finish the first one")
-            yield next(results)
-
-    def close(self) -> None:
-        """End the processes."""
-        iterator: Any = self._loader._iterator
-        self._loader._iterator = None
-        if iterator is not None:
-            iterator._shutdown_workers()  # what its finalizer does, which an error's traceback may put off
+    shared = not os.path.isdir(_SHARED_MEMORY) or _free_shared_memory() > 2 * in_flight
+    return ProcessPoolExecutor(
+        workers, multiprocessing.get_context(), initializer=_begin, initargs=(reader, shared, os.getpid())
+    )
 
 
-class _Jobs(Sampler[Any]):
-    """What the next iteration works on."""
-
-    def __init__(self) -> None:
-        self.jobs: list[tuple[str, Tensor]] = []
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.jobs)
-
-    def __len__(self) -> int:
-        return len(self.jobs)
+def call(method: str, indices: Tensor) -> Any:
+    """Result of the reader's method, in a worker."""
+    assert _reader is not None
+    reader, shared = _reader
+    result = getattr(reader, method)(indices)
+    return result.numpy() if isinstance(result, Tensor) and not shared else result
 
 
-class _Work(Dataset[Any]):
-    def __init__(self, owner: Any, shared: bool) -> None:
-        self._owner, self._shared = owner, shared
-
-    def __getitem__(self, job: tuple[str, Tensor]) -> Any:
-        method, indices = job
-        work: Callable[[Tensor], Any] = getattr(self._owner, method)
-        result = work(indices)
-        return result.numpy() if isinstance(result, Tensor) and not self._shared else result
+def _begin(reader: Any, shared: bool, parent: int) -> None:
+    global _reader
+    _reader = (reader, shared)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _unchanged(result: Any) -> Any:
-    return result
+def _end_with(parent: int) -> None:
+    """A parent that was killed could not end its workers."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK)
+    os._exit(1)
 
 
-def _room_for(size: int) -> bool:
-    return not os.path.isdir(_SHARED_MEMORY) or shutil.disk_usage(_SHARED_MEMORY).free > 2 * size
+def _free_shared_memory() -> int:
+    return shutil.disk_usage(_SHARED_MEMORY).free

@@ -3,6 +3,11 @@
 import multiprocessing
 import os
 import pickle
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
 
 import h5py
 import layout_files as files
@@ -43,6 +48,21 @@ def start_method(request):
 
 def source(folder, name="gzip.h5"):
     return open_snapshots(folder / name, dims="t y x")
+
+
+class Dying(Dataset):
+    """Killed for memory, say."""
+
+    def __init__(self):
+        self.parent = os.getpid()
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, i):
+        if os.getpid() != self.parent:
+            os._exit(9)
+        return torch.zeros(1, 6, 8)
 
 
 class Computed(Dataset):
@@ -110,7 +130,7 @@ def test_items_of_a_dataset_are_made_by_the_workers():
     held = Batches(Computed(), workers=2)
     rows = torch.cat(list(held.ordered(4)))
     np.testing.assert_array_equal(rows[:, 0, 0, 0], np.arange(20))
-    assert len(multiprocessing.active_children()) == 2
+    assert 1 <= len(multiprocessing.active_children()) <= 2
     held.close()
     assert not multiprocessing.active_children()
     assert torch.equal(rows, torch.cat(list(held.ordered(4))))  # they start again
@@ -129,18 +149,69 @@ def test_errors_of_workers_name_the_file(folder, tmp_path):
     held.close()
 
 
-def test_an_iteration_left_alone_does_not_disturb_the_next(folder):
-    held = Batches(source(folder, "contiguous.h5"), workers=2)
-    order = held.ordered(4)
-    next(order)
-    np.testing.assert_array_equal(torch.cat(list(held.ordered(4))), source(folder, "contiguous.h5").fields)
-    with pytest.raises(RuntimeError, match="one iteration over the data at a time"):
-        list(order)
+@pytest.mark.parametrize("n", [0, 2])
+def test_iterations_do_not_disturb_each_other(folder, n):
+    held = Batches(source(folder, "contiguous.h5"), workers=n)
+    expected = source(folder, "contiguous.h5").fields
+    first = held.ordered(4)
+    rows = [next(first)]
+    np.testing.assert_array_equal(torch.cat(list(held.ordered(4))), expected)
+    abandoned = held.shuffled(4, torch.Generator())
+    next(abandoned)
+    abandoned.close()
+    np.testing.assert_array_equal(torch.cat(rows + list(first)), expected)
+    held.close()
+
+
+@pytest.mark.parametrize("n", [0, 2])
+def test_the_next_pass_is_begun_before_it_is_asked_for(folder, n, monkeypatch):
+    """Whatever comes, what is read ahead changes neither batches nor the generator."""
+    held, plain = Batches(source(folder), workers=n), Batches(source(folder).load())
+    a, b = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+    begun = []
+    for what in "so so s so o o s x so s".replace(" ", ""):
+        passes = held.passes
+        begun.append(passes._begun is not None)
+        if what == "x":  # a resumed run sets the generator back
+            a.manual_seed(9), b.manual_seed(9)
+        elif what == "s":
+            rows = torch.cat(list(held.shuffled(8, a)))
+            order = streaming.shuffled_order(50, b, held._chunk_starts, passes.window(8))
+            assert torch.equal(rows, plain.batch(order))
+            assert torch.equal(a.get_state(), b.get_state())
+        else:
+            assert torch.equal(torch.cat(list(held.ordered(16))), plain.batch(torch.arange(50)))
+    assert begun.count(True) > 8
+    held.close()
+
+
+def test_workers_end_with_a_parent_that_was_killed(folder):
+    script = f"""
+import os, signal, torch
+from gmvae_fast._batches import Batches
+from gmvae_fast.data import open_snapshots
+held = Batches(open_snapshots({str(folder / "gzip.h5")!r}, dims="t y x"), workers=1)
+next(held.ordered(4))
+print(*held.passes._executor._processes, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    deadline = time.time() + 30
+    while os.path.exists(f"/proc/{killed.stdout.strip()}") and time.time() < deadline:
+        time.sleep(0.2)
+    assert not os.path.exists(f"/proc/{killed.stdout.strip()}")
+
+
+def test_a_worker_that_dies_is_an_error(folder):
+    held = Batches(Dying(), workers=1)
+    with pytest.raises(BrokenProcessPool):
+        list(held.ordered(4))
     held.close()
 
 
 def test_without_shared_memory_arrays_come_through_pipes(folder, monkeypatch):
-    monkeypatch.setattr(workers, "_room_for", lambda size: False)
+    monkeypatch.setattr(workers, "_free_shared_memory", lambda: 1000)
     held = Batches(source(folder), workers=2)
     np.testing.assert_array_equal(torch.cat(list(held.ordered(4))), source(folder).fields)
     held.close()
@@ -162,6 +233,6 @@ def test_pickled_batches_have_no_processes(folder):
     held = Batches(source(folder), workers=1)
     next(held.ordered(4))
     again = pickle.loads(pickle.dumps(held))
-    assert again._pool is None
+    assert again._passes is None
     assert torch.equal(again.batch(torch.tensor([3])), held.batch(torch.tensor([3])))
     held.close()
