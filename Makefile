@@ -8,13 +8,17 @@ BUILD_INPUTS := pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell f
 # Idle OpenMP threads sleep instead of spinning: on shared cores spinning makes small steps many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test setup lint format typecheck bench bench-others bench-spectral sanitize validate clean
+.PHONY: demo test test-vtk setup lint format typecheck bench bench-others bench-spectral sanitize validate clean
 
 demo: setup  ## simulate, train on three seeds, score, report: demo/channel/report.html
 	$(BIN)/gmvae-fast demo
 
 test: setup  ## the test suite
 	$(BIN)/python -m pytest
+
+test-vtk: setup  ## .vti, .vtr, .vts by VTK itself: half a GB of packages, therefore not in `test`
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[vtk]"
+	$(BIN)/python -m pytest tests/data/test_vtk.py
 
 setup: $(VENV)/.ready
 

@@ -15,7 +15,19 @@ import numpy.typing as npt
 
 from gmvae_fast._checks import nearest
 
-from .formats import FORMATS, Container, FrameOptions, file_format, is_single_frame, natural_key, open_images, read_all
+from .formats import (
+    FORMATS,
+    Container,
+    FrameOptions,
+    file_format,
+    is_listed,
+    is_single_frame,
+    natural_key,
+    open_images,
+    open_vtk,
+    read_all,
+    vtk_parts,
+)
 from .handles import SourceFile, file_errors
 from .layouts import LAYOUTS, Block, FileLayout, LayoutError, Request, recognise
 from .lazy import LazySnapshots
@@ -186,25 +198,36 @@ def _jobs(paths: list[str], options: FrameOptions, format: str) -> list[_Job]:
     if not options.unchanged and set(kinds) != {"images"}:
         raise ValueError("roi, background and downsample are for image files only")
     jobs: list[_Job] = []
-    frames: dict[str, list[str]] = {}
+    frames: dict[tuple[str, str], list[str]] = {}
     for path, kind in zip(paths, kinds, strict=True):
         if kind is None:
             suffixes = sorted({s for _, known, _ in FORMATS.values() for s in known})
             raise SnapshotFileError(f"{path}: no reader for {Path(path).suffix!r}; readable are {', '.join(suffixes)}")
-        if kind != "images":
+        if kind not in ("images", "vtk"):
             jobs.append(_Job(path, FORMATS[kind][0], options=kind))
             continue
         with file_errors(path):
-            single = not os.path.isdir(path) and is_single_frame(path)
+            single = not os.path.isdir(path) and (is_single_frame(path) if kind == "images" else not is_listed(path))
         if single:
-            frames.setdefault(os.path.dirname(path) or ".", []).append(path)
+            frames.setdefault((kind, os.path.dirname(path) or "."), []).append(path)
+        elif kind == "vtk":
+            jobs.append(_vtk_job(path))
         else:
             opener = functools.partial(open_images, options=options)
             jobs.append(_Job(path, opener, options=options.fingerprint))
-    for folder, files in frames.items():
+    for (kind, folder), files in frames.items():
+        if kind == "vtk":
+            jobs.append(_Job(folder, functools.partial(open_vtk, files=files), tuple(files), kind))
+            continue
         opener = functools.partial(open_images, options=options, files=files)
         jobs.append(_Job(folder, opener, tuple(files), options.fingerprint))
     return jobs
+
+
+def _vtk_job(path: str) -> _Job:
+    """A folder of VTK output, or a list of files and times; the files it consists of belong to its fingerprint."""
+    with file_errors(path):
+        return _Job(path, open_vtk, vtk_parts(path), "vtk")
 
 
 def _recognised(job: _Job, request: Request, format: str) -> tuple[SourceFile, FileLayout]:

@@ -10,6 +10,8 @@ from .container import Container, StoredArray, chunks_of, plain, read_all, requi
 from .hdf5 import open_hdf5
 from .images import IMAGE_SUFFIXES, FrameOptions, frame_files, is_single_frame, natural_key, open_images
 from .numpy_files import open_npy, open_npz
+from .vtk_series import MARK as VTK_MARK
+from .vtk_series import VTK_SUFFIXES, is_listed, is_openfoam, open_openfoam, open_vtk, vtk_parts
 from .xarray_store import open_xarray
 from .zarr_store import open_zarr
 
@@ -20,6 +22,8 @@ FORMATS: dict[str, tuple[Callable[[str], Container], tuple[str, ...], tuple[byte
     "zarr": (open_zarr, (".zarr",), ()),
     "npy": (open_npy, (".npy",), (b"\x93NUMPY",)),
     "npz": (open_npz, (".npz",), (b"PK\x03\x04",)),
+    "vtk": (open_vtk, VTK_SUFFIXES, (b"# vtk DataFile", b'<?xml version="1.0"?>\n<VTKFile', b"<VTKFile")),
+    "openfoam": (open_openfoam, (".foam",), ()),
     "images": (open_images, IMAGE_SUFFIXES, (b"\x89PNG", b"II*\x00", b"MM\x00*")),
 }
 
@@ -37,12 +41,16 @@ def file_format(path: str | os.PathLike[str]) -> str | None:
     if path.is_dir():
         if any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
             return "zarr"
+        if is_openfoam(str(path)):
+            return "openfoam"
+        if any(p.suffix.lower() in VTK_SUFFIXES for p in path.iterdir()):
+            return "vtk"
         return "images" if frame_files(str(path)) else None
     for name, (_, suffixes, _) in FORMATS.items():
         if path.suffix.lower() in suffixes:
             return name
     with open(path, "rb") as file:
-        head = file.read(16)
+        head = file.read(32)
     for name, (_, _, starts) in FORMATS.items():
         if any(head.startswith(start) for start in starts):
             return name
@@ -51,16 +59,20 @@ def file_format(path: str | os.PathLike[str]) -> str | None:
 
 __all__ = [
     "FORMATS",
+    "VTK_MARK",
     "Container",
     "FrameOptions",
     "StoredArray",
     "chunks_of",
     "file_format",
     "frame_files",
+    "is_listed",
     "is_single_frame",
     "natural_key",
     "open_images",
+    "open_vtk",
     "plain",
     "read_all",
     "require",
+    "vtk_parts",
 ]

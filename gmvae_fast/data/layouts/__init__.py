@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from gmvae_fast.data.formats import Container
 
-from . import declared, jhtdb, named, pdebench, plain_array, snapshot_file, the_well
+from . import declared, jhtdb, named, pdebench, plain_array, snapshot_file, the_well, vtk
 from .base import (
     Block,
     FileLayout,
@@ -28,6 +28,7 @@ LAYOUTS: dict[str, Callable[[Container, Request], FileLayout | None]] = {
     "the_well": the_well.recognise,
     "pdebench": pdebench.recognise,
     "jhtdb": jhtdb.recognise,
+    "vtk": vtk.recognise,
     "named_axes": named.recognise,
     "array": plain_array.recognise,
 }
