@@ -11,11 +11,13 @@ if _os.path.basename(_sys.argv[0] if _sys.argv else "") == "gmvae-fast":
 
 from gmvae_fast import baselines as baselines
 from gmvae_fast import data as data
+from gmvae_fast import distributed as distributed
 from gmvae_fast import ops as ops
 from gmvae_fast import spectral as spectral
 from gmvae_fast._native import NativeStatus as NativeStatus
 from gmvae_fast._native import native_status as native_status
 from gmvae_fast.data import open_snapshots as open_snapshots
+from gmvae_fast.distributed import RankLost as RankLost
 from gmvae_fast.gaussian_mixture import GaussianMixture as GaussianMixture
 from gmvae_fast.history import History as History
 from gmvae_fast.mixture import MixturePriors as MixturePriors

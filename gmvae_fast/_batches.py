@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ class Batches:
         self.returns_tensor = isinstance(data, Tensor)
         self.home = data.device if isinstance(data, Tensor) else torch.device("cpu")
         self._rows: Tensor | np.ndarray | Dataset[Any] | SnapshotSource
-        self._chunk_starts: Tensor | None = None
+        self.chunk_starts: Tensor | None = None
         self.mask: Tensor | None = None
         if isinstance(data, SnapshotSource) and data.mask is not None:
             self.mask = torch.from_numpy(data.mask)
@@ -63,7 +63,7 @@ class Batches:
         elif isinstance(data, SnapshotSource):
             self._rows = data
             starts = data.chunk_starts
-            self._chunk_starts = None if starts is None else torch.from_numpy(starts)
+            self.chunk_starts = None if starts is None else torch.from_numpy(starts)
         elif isinstance(data, Tensor):
             if data.is_complex():
                 raise TypeError(f"{name} must hold real numbers, got dtype {data.dtype}")
@@ -115,8 +115,10 @@ class Batches:
                 rows = torch.from_numpy(self._rows[indices.numpy()].astype(np.float32, order="C", copy=False))
         elif isinstance(self._rows, SnapshotSource):
             rows = torch.from_numpy(self._rows.read(indices.numpy()))
-        else:
+        elif len(indices):
             rows = torch.stack([self._item(int(i)) for i in indices])
+        else:
+            rows = torch.zeros(0, *self.shape)
         return rows.to(device or rows.device, torch.float32)
 
     def _item(self, index: int) -> Tensor:
@@ -145,12 +147,22 @@ class Batches:
         for indices in shuffled_order(len(self), generator).split(batch_size):
             yield self.batch(indices, device)
 
+    def selected(
+        self, order: Tensor, sizes: Sequence[int], batch_size: int, device: torch.device | None = None
+    ) -> Iterator[Tensor]:
+        """Snapshots at ``order`` in parts of the given ``sizes``, each at most ``batch_size``."""
+        if self._is_streamed:
+            yield from _moved(self.passes.parts(order, sizes, batch_size), device)
+            return
+        for indices in order.split(list(sizes)):
+            yield self.batch(indices, device)
+
     @property
     def passes(self) -> Passes:
         """Passes over data that are read elsewhere while the caller works."""
         if self._passes is None:
             row_bytes = 4 * max(1, math.prod(self.shape))
-            self._passes = Passes(self, len(self), row_bytes, self._chunk_starts, self._workers)
+            self._passes = Passes(self, len(self), row_bytes, self.chunk_starts, self._workers)
         return self._passes
 
     @property
@@ -192,17 +204,25 @@ class Batches:
 
     def check_finite(self) -> None:
         """Raise ValueError naming the first snapshot that holds NaN or inf where the mask is true."""
+        row = self.first_not_finite()
+        if row is not None:
+            raise self.not_finite(row)
+
+    def first_not_finite(self) -> int | None:
+        """The first snapshot that holds NaN or inf where the mask is true."""
         start = 0
         for rows in self.ordered(self.pass_size):
             if self.mask is not None:
                 rows = rows[..., self.mask.to(rows.device)]
             finite = torch.isfinite(rows.flatten(1)).all(1)
             if not bool(finite.all()):
-                raise ValueError(
-                    f"{self.name} must be finite in float32, got NaN or inf in snapshot "
-                    f"{start + int((~finite).nonzero()[0, 0])}"
-                )
+                return start + int((~finite).nonzero()[0, 0])
             start += len(rows)
+        return None
+
+    def not_finite(self, row: int) -> ValueError:
+        """What to raise about snapshot ``row``."""
+        return ValueError(f"{self.name} must be finite in float32, got NaN or inf in snapshot {row}")
 
 
 def _moved(batches: Iterator[Tensor], device: torch.device | None) -> Iterator[Tensor]:

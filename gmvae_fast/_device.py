@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from gmvae_fast._checks import nearest
@@ -11,6 +13,8 @@ DEVICES = ("auto", "cpu", "cuda")
 
 def resolve_device(name: str) -> torch.device:
     """ "auto" is the current CUDA device where torch sees one, else the CPU; "cuda" and "cuda:1" must be there.
+
+    In a process that torchrun started, the device without a number is that of its place on the machine.
 
     Raises
     ------
@@ -28,4 +32,6 @@ def resolve_device(name: str) -> torch.device:
         raise ValueError(f"device {name!r} is not there: {built}; use cpu or auto")
     if number and int(number) >= devices:
         raise ValueError(f"device {name!r} is not there: torch sees {devices} CUDA device(s), counted from 0")
+    if not number and (local := os.environ.get("LOCAL_RANK", "")).isdecimal():
+        number = str(int(local) % devices)
     return torch.device("cuda", int(number) if number else torch.cuda.current_device())

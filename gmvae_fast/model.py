@@ -147,14 +147,16 @@ class GMVAE(Normalised):
         detach_assignment: bool = False,
         standard_prior: bool = False,
         mixture: MixtureTuple | None = None,
+        noise: Tensor | None = None,
     ) -> LossTerms:
         """Terms of the negative ELBO of normalised snapshots, with one reparameterised sample each.
 
         ``standard_prior`` replaces the mixture by N(0, I) (the warm-up), ``mixture`` by another one. Draws come from
-        ``generator``.
+        ``generator``, unless they are given as ``noise`` [N, D].
         """
         mean, log_var = self.encode(x)
-        noise = torch.empty_like(mean).normal_(generator=generator)
+        if noise is None:
+            noise = torch.empty_like(mean).normal_(generator=generator)
         z = mean + torch.exp(0.5 * log_var) * noise
         reconstruction = self._reconstruction(x, z)
         if standard_prior:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gmvae_fast._batches import Batches
+from gmvae_fast.data.moments import Moments
 from gmvae_fast.networks import check_input_shape
 
 
@@ -47,10 +48,14 @@ class Normalised(nn.Module):
         Moments are float64, see `gmvae_fast.data.moments`; cells outside the mask do not count.
         """
         source = self._source(data)
-        self.mask = None if source.mask is None else source.mask.to(self.device)
         moments = source.moments(self.device)
         if not moments.finite:
             source.check_finite()  # says where
+        self.take_moments(moments, source.mask)
+
+    def take_moments(self, moments: Moments, mask: Tensor | None) -> None:
+        """Normalise by ``moments`` of snapshots with ``mask``."""
+        self.mask = None if mask is None else mask.to(self.device)
         std = moments.std(self.n_values // self.input_shape[0])
         # A channel that does not vary beyond rounding keeps its units.
         magnitude = moments.mean.abs().reshape(len(std), -1).amax(1)

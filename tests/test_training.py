@@ -99,7 +99,7 @@ def test_a_frozen_mixture_step_never_raises_the_full_data_kl():
             continue
         if record.epoch > 3:  # until then the mixture before is not the fitted one
             after = model.prior.get()
-            mean, log_var = model.embed_tensors(run.source)
+            mean, log_var = model.embed_tensors(run.source.local)
             for mixture, recorded in ((before, record.mixture_kl_before), (after, record.mixture_kl)):
                 model.prior.set(mixture)
                 assert recorded == pytest.approx(float(model.prior.kl(mean, log_var).double().mean()), rel=1e-5)

@@ -126,7 +126,7 @@ _JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable resu
 
 
 def _print(result: Result, as_json: bool) -> None:
-    if as_json:
+    if as_json and (result.text or result.data):  # processes of a distributed run but the first have neither
         print(json.dumps(to_jsonable(result.data), indent=1, allow_nan=False))
     elif result.text:
         print(printable(result.text))

@@ -50,15 +50,18 @@ def train(
     workers: Annotated[int, typer.Option(help="Processes that read and decode the files; 0: a thread.")] = 0,
     quiet: QuietOption = False,
 ) -> Result:
-    """Train a GM-VAE; an interrupted run continues from its checkpoint."""
+    """Train a GM-VAE; an interrupted run continues from its checkpoint. Started by torchrun, all processes train it."""
     from gmvae_fast._device import resolve_device
     from gmvae_fast._tensorboard import epoch_writer
     from gmvae_fast.data import SplitConfig, open_snapshots
+    from gmvae_fast.distributed import joined
     from gmvae_fast.studies import ModelConfig, StudyFolder, train_seed
     from gmvae_fast.train_config import TrainConfig
 
-    folder = StudyFolder(out)
-    with epoch_writer(None if tensorboard is None else tensorboard / f"seed_{seed}") as write:
+    target = resolve_device(device)
+    ranks = joined(target)
+    folder = StudyFolder(out, writes=ranks.first)
+    with epoch_writer(None if tensorboard is None or not ranks.first else tensorboard / f"seed_{seed}") as write:
         history = train_seed(
             folder,
             open_snapshots(data),
@@ -85,27 +88,34 @@ def train(
                 allow_leakage,
             ),
             resume=resume,
-            device=resolve_device(device),
+            device=target,
             progress=not quiet,
             on_epoch=write,
             workers=workers,
         )
+    if not ranks.first:
+        return Result("")
     last = history.to_dict()["epochs"][-1]
     return Result(f"{folder.seed(seed)}: trained", {"folder": folder.seed(seed), "seed": seed, "last_epoch": last})
 
 
 @command
 def embed(study: StudyArgument, data: DataOption = None, device: DeviceOption = "auto") -> Result:
-    """Write latents, mixture, reconstructions and samples of every trained seed."""
+    """Write latents, mixture, reconstructions and samples of every trained seed. Started by torchrun, all embed."""
     from gmvae_fast._device import resolve_device
+    from gmvae_fast.distributed import joined
     from gmvae_fast.studies import StudyFolder, embed_seed
 
-    folder, target = StudyFolder(study), resolve_device(device)
+    target = resolve_device(device)
+    ranks = joined(target)
+    folder = StudyFolder(study, writes=ranks.first)
     snapshots = _study_data(study, data)
     rows = []
     for seed in folder.seeds():
         embed_seed(folder, snapshots, seed, device=target)
         rows.append({"folder": folder.seed(seed), "seed": seed, "snapshots": len(snapshots)})
+    if not ranks.first:
+        return Result("")
     return Result("\n".join(f"{r['folder']}: {r['snapshots']} snapshots embedded" for r in rows), {"seeds": rows})
 
 

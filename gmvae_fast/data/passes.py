@@ -72,6 +72,14 @@ class Passes:
         generator.set_state(after)
         return self._batches(_Pass("shuffled", batch_size), order.split(self.window(batch_size)))
 
+    def parts(self, order: Tensor, sizes: Sequence[int], batch_size: int) -> Iterator[Tensor]:
+        """Snapshots at ``order`` in parts of the given ``sizes``, as many read together as fill the window."""
+        together = max(1, self.window(batch_size) // batch_size)
+        pieces = [list(sizes[i : i + together]) for i in range(0, len(sizes), together)]
+        jobs = order.split([sum(piece) for piece in pieces])
+        for rows, piece in zip(self._results("batch", jobs), pieces, strict=True):
+            yield from torch.as_tensor(rows).split(piece)
+
     def call(self, method: str, batch_size: int) -> Iterator[Any]:
         """Results of a method of the reader for pieces of whole batches, in order."""
         return self._results(method, torch.arange(self._n).split(self._ordered_piece(batch_size)))
@@ -108,7 +116,7 @@ class Passes:
             if then is not None:
                 then()
 
-        size = self._row_bytes * max(map(len, jobs))
+        size = self._row_bytes * max(1, *map(len, jobs))
         depth = max(1, min(4, AHEAD_BYTES // size)) * self._workers or 2
         if self._executor is None:
             self._executor = (

@@ -32,10 +32,12 @@ class StudyFolder:
     ----------
     path : path
         Made when the first file is written.
+    writes : bool
+        False in all processes of a distributed run but the first: they read the folder, and leave it alone.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], *, writes: bool = True) -> None:
+        self.path, self.writes = Path(path), writes
 
     def seed(self, seed: int) -> Path:
         """Folder of one seed."""
@@ -53,7 +55,7 @@ class StudyFolder:
         """Write study.json with these entries changed; it is made if missing."""
         stored = self.study() if (self.path / "study.json").exists() else {}
         stored.update(changes)
-        write_json(self.path / "study.json", stored)
+        self.write_json("study.json", stored)
         return stored
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -69,7 +71,8 @@ class StudyFolder:
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write one JSON object, atomically."""
-        write_json(self.path / name, value)
+        if self.writes:
+            write_json(self.path / name, value)
 
     def read_npz(self, name: str) -> Arrays:
         """All arrays of one file; no pickled objects are loaded."""
@@ -82,7 +85,8 @@ class StudyFolder:
 
     def write_npz(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Write named arrays, atomically."""
-        write_npz(self.path / name, {k: np.asarray(v) for k, v in arrays.items()})
+        if self.writes:
+            write_npz(self.path / name, {k: np.asarray(v) for k, v in arrays.items()})
 
     def _existing(self, name: str) -> Path:
         path = self.path / name

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gmvae_fast import spectral
+from gmvae_fast import distributed, spectral
 from gmvae_fast._io import to_jsonable
 from gmvae_fast.data import SnapshotSource, Split, SplitConfig
 from gmvae_fast.history import EpochRecord, History
@@ -85,7 +85,8 @@ def train_seed(
         on_epoch=on_epoch,
         workers=workers,
     )
-    model.save(folder.seed(seed) / "model.safetensors")
+    if folder.writes:
+        model.save(folder.seed(seed) / "model.safetensors")
     folder.write_json(f"{name}/history.json", history.to_dict())
     config = {
         "model": model.config,
@@ -147,7 +148,7 @@ def embed_seed(
     model = load(folder.seed(seed) / "model.safetensors", device=device)
     split = folder.read_npz(f"{name}/split.npz")
     test = split["test"]
-    embedding = model.embed(snapshots)
+    embedding = distributed.embed(model, snapshots)
     posterior = (torch.from_numpy(part).to(model.prior.means) for part in (embedding.mean, embedding.log_var))
     with torch.no_grad():
         gamma = model.prior.responsibilities(*posterior).cpu().numpy()

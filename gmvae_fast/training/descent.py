@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from gmvae_fast._batches import Batches
+from gmvae_fast.distributed import Share
 from gmvae_fast.model import GMVAE
 from gmvae_fast.train_config import TrainConfig
 from gmvae_fast.training.schemes import Scheme
+from gmvae_fast.training.synchronised import average_gradients, synchronised
 
 _SMALLEST_NOISE = 1e-6  # of tau^2: float32 data cannot be described better
 
@@ -26,12 +27,13 @@ class Descent:
         Of batches and of posterior samples.
     """
 
-    def __init__(self, model: GMVAE, scheme: Scheme, config: TrainConfig, source: Batches) -> None:
+    def __init__(self, model: GMVAE, scheme: Scheme, config: TrainConfig, source: Share) -> None:
         self.model, self.scheme, self.config, self.source = model, scheme, config, source
         self.trained = [p for p in model.parameters() if p.requires_grad] + scheme.parameters()
         self.optimizer = torch.optim.Adam(self.trained, lr=config.learning_rate, fused=True)
         self.order = torch.Generator().manual_seed(config.seed)
         self.noise = torch.Generator(model.device).manual_seed(config.seed + 1)
+        self._terms = synchronised(model, source.ranks)
 
     @property
     def step_work(self) -> float:
@@ -57,21 +59,27 @@ class Descent:
         per_epoch = -(-n // config.batch_size)
         total = torch.zeros(2, dtype=torch.float64, device=model.device)
         beta = self.beta(epoch)
-        for b, rows in enumerate(self.source.shuffled(config.batch_size, self.order, model.device)):
+        for b, part in enumerate(self.source.steps(config.batch_size, self.order, model.device)):
             step = (epoch - 1) * per_epoch + b
             for group in self.optimizer.param_groups:
                 group["lr"] = self._learning_rate(step, config.epochs * per_epoch)
-            terms = model.loss_terms(
-                model.normalise(rows),
-                self.noise,
+            noise = torch.empty(part.size, model.latent_dim, dtype=model.offset.dtype, device=model.device)
+            noise.normal_(generator=self.noise)
+            terms = self._terms(
+                model.normalise(part.rows),
+                None,
+                noise=noise[part.places.to(noise.device)],
                 assignment=config.gamma,
                 detach_assignment=config.detach_assignment,
                 standard_prior=standard_prior,
                 mixture=None if standard_prior else scheme.mixture(),
             )
-            loss = (terms.reconstruction + beta * terms.kl).mean()
+            # Gradients are averaged over the processes: the mean over the batch has this process's share of it.
+            loss = (terms.reconstruction + beta * terms.kl).sum() * (self.source.ranks.size / part.size)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            with self.source.ranks.guarded():
+                loss.backward()
+            average_gradients(scheme.parameters(), self.source.ranks)
             if config.gradient_clip is not None:
                 torch.nn.utils.clip_grad_norm_(self.trained, config.gradient_clip)
             self.optimizer.step()
@@ -81,7 +89,7 @@ class Descent:
                 total += torch.stack([terms.reconstruction.sum(), terms.kl.sum()])
         if model.learn_noise:
             self.update_noise()
-        reconstruction, kl = (total / n).tolist()
+        reconstruction, kl = (self.source.ranks.sum(total) / n).tolist()
         return reconstruction, kl
 
     def update_noise(self) -> None:
@@ -90,12 +98,14 @@ class Descent:
         total = torch.zeros((), dtype=torch.float64, device=model.device)
         model.eval()
         with torch.no_grad():
-            for x in self.source.ordered(self.source.pass_size, model.device):
+            local = self.source.local
+            noise = self.source.noise(self.noise, model.latent_dim, model.offset)
+            for x, eps in zip(local.ordered(local.pass_size, model.device), noise.split(local.pass_size), strict=True):
                 x = model.normalise(x)
                 mean, log_var = model.encode(x)
-                z = mean + torch.exp(0.5 * log_var) * torch.empty_like(mean).normal_(generator=self.noise)
+                z = mean + torch.exp(0.5 * log_var) * eps
                 total += (model.decode(z) - x).square().double().sum()
-            variance = total / (len(self.source) * model.n_values)
+            variance = self.source.ranks.sum(total) / (len(self.source) * model.n_values)
             model.log_noise.copy_(variance.clamp_min(_SMALLEST_NOISE).log())
 
     # -- state -----------------------------------------------------------------------------------------------

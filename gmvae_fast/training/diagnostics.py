@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmvae_fast._batches import Batches
 from gmvae_fast._covariances import from_factor
-from gmvae_fast._latent_mixture import latent_spread
+from gmvae_fast.distributed import Ranks, Share
 from gmvae_fast.mixture import MixturePrior
 from gmvae_fast.model import GMVAE
+from gmvae_fast.ops import MixtureStatistics
 
 #: Fields of `EpochRecord` that `diagnose` fills.
 DIAGNOSTICS = ("occupancy", "responsibility_entropy", "component_kl", "component_variance", "active_dimensions")
@@ -21,17 +22,42 @@ DIAGNOSTICS = ("occupancy", "responsibility_entropy", "component_kl", "component
 
 @dataclass(frozen=True)
 class Latents:
-    """Posterior means [N, D] and log variances [N, D] of the training data; ``spread`` as `latent_spread` has it."""
+    """Posteriors of the training data.
+
+    Attributes
+    ----------
+    mean, log_var : Tensor [n, D]
+        Of this process's snapshots.
+    source : Share
+        Which those are.
+    variance : float64 [D]
+        Of the means of all snapshots.
+    spread : float
+        Its mean over the coordinates: 1 where they do not vary, not finite where they are not.
+    """
 
     mean: Tensor
     log_var: Tensor
+    source: Share
+    variance: Tensor
     spread: float
 
     @staticmethod
-    def of(model: GMVAE, source: Batches) -> Latents:
+    def of(model: GMVAE, source: Share) -> Latents:
         """Embed ``source``."""
-        mean, log_var = model.embed_tensors(source, source.pass_size)
-        return Latents(mean, log_var, latent_spread(mean))
+        mean, log_var = model.embed_tensors(source.local, source.local.pass_size)
+        centre = source.ranks.sum(mean.double().sum(0)) / len(source)
+        variance = source.ranks.sum((mean.double() - centre).square().sum(0)) / len(source)
+        spread = float(variance.mean())
+        return Latents(mean, log_var, source, variance, spread if spread > 0 or not math.isfinite(spread) else 1.0)
+
+    def statistics(self, prior: MixturePrior) -> MixtureStatistics:
+        """E-step over all snapshots."""
+        own, ranks = prior.statistics(self.mean, self.log_var), self.source.ranks
+        if ranks.size == 1:
+            return own
+        sums = {name: ranks.sum(getattr(own, name)) for name in ("weight", "first", "second", "log_evidence")}
+        return dataclasses.replace(own, **sums, count=len(self.source))  # all stand about the same means
 
 
 def diagnose(prior: MixturePrior, latents: Latents) -> dict[str, Any]:
@@ -40,13 +66,13 @@ def diagnose(prior: MixturePrior, latents: Latents) -> dict[str, Any]:
     with torch.no_grad():
         gamma = prior.responsibilities(mean, log_var).double()
         kl = prior.component_kl(mean, log_var).double()
-        occupancy = gamma.mean(0)
-        per_component = (gamma * kl).sum(0) / gamma.sum(0).clamp_min(1e-300)
-        entropy = -(gamma * torch.log(gamma.clamp_min(1e-300))).sum(1).mean()
-        variance = mean.double().var(0, unbiased=False)
-        active = variance > 0.01 * (variance + log_var.double().exp().mean(0))
+        n, total = len(latents.source), latents.source.ranks.sum
+        weight = total(gamma.sum(0))
+        per_component = total((gamma * kl).sum(0)) / weight.clamp_min(1e-300)
+        entropy = -total((gamma * torch.log(gamma.clamp_min(1e-300))).sum()) / n
+        active = latents.variance > 0.01 * (latents.variance + total(log_var.double().exp().sum(0)) / n)
     return {
-        "occupancy": tuple(occupancy.tolist()),
+        "occupancy": tuple((weight / n).tolist()),
         "responsibility_entropy": float(entropy),
         "component_kl": tuple(per_component.tolist()),
         "component_variance": tuple((smallest_variances(prior) / latents.spread).tolist()),
@@ -63,10 +89,11 @@ def smallest_variances(prior: MixturePrior) -> Tensor:
     return values[..., 0].expand(prior.n_components)
 
 
-def fluctuation_error(model: GMVAE, data: Any) -> float:
+def fluctuation_error(model: GMVAE, data: Any, ranks: Ranks | None = None) -> float:
     """Relative L2 error of reconstructed fluctuations: |x - x_hat| / |x - training mean|, fields scaled as in training.
 
     Sums run over all snapshots, grid points and channels, each channel divided by its training standard deviation.
+    With ``ranks``, ``data`` are this process's snapshots, and the error is that of all.
     """
     source = model._source(data)
     error = total = 0.0
@@ -81,4 +108,7 @@ def fluctuation_error(model: GMVAE, data: Any) -> float:
                 total += float(x.double().square().sum())
     finally:
         model.train(was_training)
+    error, total = (
+        (ranks or Ranks()).sum(torch.tensor([error, total], dtype=torch.float64, device=model.device)).tolist()
+    )
     return math.sqrt(error / total) if total > 0 else math.nan

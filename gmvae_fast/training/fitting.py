@@ -9,6 +9,7 @@ from typing import Any
 from gmvae_fast._checks import check_integer
 from gmvae_fast._progress import epoch_progress
 from gmvae_fast._threads import threads_for
+from gmvae_fast.distributed import joined
 from gmvae_fast.history import EpochRecord, History
 from gmvae_fast.model import GMVAE
 from gmvae_fast.train_config import TrainConfig
@@ -59,6 +60,13 @@ def fit(
         images, resampling) and cores are free. Each has up to 64 MiB of batches (a window, where files are chunked)
         waiting. Processes start as ``multiprocessing.get_start_method()`` says.
 
+    Notes
+    -----
+    Within a process group of torch.distributed, or started by torchrun, all processes train one model: each reads its
+    own trajectories, and gradients, moments and mixture statistics are summed over all (``batch_size`` counts the
+    snapshots of all together). Every process must call with the same arguments; the result is that of one process up
+    to the rounding of sums. The first process writes the checkpoint and calls ``on_epoch``. See docs/distributed.md.
+
     Returns
     -------
     History
@@ -73,6 +81,8 @@ def fit(
     TrainingDiverged
         When the loss stops being finite; the model is set back to the last good epoch and the message says what to
         try.
+    RankLost
+        When another process of a distributed run has ended.
     """
     if not isinstance(model, GMVAE):
         raise TypeError(f"model must be a GMVAE, got {type(model).__name__}")
@@ -81,21 +91,36 @@ def fit(
     check_integer("checkpoint_every", checkpoint_every, 1)
     if checkpoint is not None and os.path.isdir(checkpoint):
         raise IsADirectoryError(f"checkpoint must be a file, got the folder {os.fspath(checkpoint)}")
-    run = Run(model, data, config or TrainConfig(), held_out, workers)
-    if checkpoint is not None and resume and os.path.exists(checkpoint):
-        checkpoints.restore(run, checkpoint)
+    ranks = joined(model.device)
+    run = Run(model, data, config or TrainConfig(), held_out, workers, ranks)
+    if checkpoint is not None and resume:
+        _continue(run, checkpoint)
     try:
-        with epoch_progress(run.config.epochs, run.epoch, len(run.source), enabled=progress) as show:
+        with epoch_progress(run.config.epochs, run.epoch, len(run.source), enabled=progress and ranks.first) as show:
             while run.epoch < run.config.epochs:
                 with threads_for(run.descent.step_work):
                     record = run.one_epoch()
                 due = run.epoch % checkpoint_every == 0 or run.epoch == run.config.epochs
-                if checkpoint is not None and due:
+                if checkpoint is not None and due and ranks.first:
                     checkpoints.save(run, checkpoint)
                 show(record)
-                if on_epoch is not None:
+                if on_epoch is not None and ranks.first:
                     on_epoch(record)
+        ranks.wait()  # the file is there when any process goes on
     finally:
         model.eval()
         run.source.close()
     return run.history
+
+
+def _continue(run: Run, path: str | os.PathLike[str]) -> None:
+    """Restore ``run`` in every process, or in none, where the first one sees a checkpoint."""
+    found = run.ranks.tell(os.path.exists(path))
+    if not found[0]:
+        return
+    error: Exception | None = None
+    try:
+        checkpoints.restore(run, path)
+    except (OSError, ValueError) as err:
+        error = err
+    run.ranks.agree(error)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from gmvae_fast._batches import Batches
+from gmvae_fast.distributed import Ranks, Share
 from gmvae_fast.history import EpochRecord, Event, History
 from gmvae_fast.model import GMVAE
 from gmvae_fast.train_config import TrainConfig
@@ -35,17 +35,28 @@ class TrainingDiverged(RuntimeError):
 class Run:
     """State of one training run: what a checkpoint holds."""
 
-    def __init__(self, model: GMVAE, data: Any, config: TrainConfig, held_out: Any = None, workers: int = 0) -> None:
-        self.model, self.config = model, config
-        self.source = model._source(Batches(data, "data", workers))
-        self.held_out = None if held_out is None else model._source(Batches(held_out, "held_out"))
+    def __init__(
+        self,
+        model: GMVAE,
+        data: Any,
+        config: TrainConfig,
+        held_out: Any = None,
+        workers: int = 0,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.model, self.config, self.ranks = model, config, ranks or Ranks()
+        self.source = self._share(data, "data", workers)
+        self.held_out = None if held_out is None else self._share(held_out, "held_out")
         if len(self.source) < model.n_components:
             raise ValueError(
                 f"data must hold at least n_components = {model.n_components} snapshots, got {len(self.source)}"
             )
         if self.held_out is not None:
             self.held_out.check_finite()
-        model.set_normalisation(self.source)
+        moments = self.source.moments(model.device)
+        if not moments.finite:
+            self.source.check_finite()  # says where
+        model.take_moments(moments, self.source.mask)
         self.scheme = REGISTRY[config.scheme](model.prior, config)
         self.descent = Descent(model, self.scheme, config, self.source)
         self.epoch = 0
@@ -91,6 +102,18 @@ class Run:
         self.records.append(record)
         return record
 
+    def _share(self, data: Any, name: str, workers: int = 0) -> Share:
+        """This process's part of ``data``; where one process cannot have its own, none goes on."""
+        share, error = None, None
+        try:
+            share = Share(data, name, self.ranks, workers)
+            self.model._source(share.local)
+        except (OSError, TypeError, ValueError) as err:
+            error = err
+        self.ranks.agree(error)
+        assert share is not None
+        return share
+
     # -- mixture ---------------------------------------------------------------------------------------------
 
     def _start_mixture(self) -> None:
@@ -127,18 +150,20 @@ class Run:
         if self.held_out is None or not due:
             return {"held_out_loss": None, "held_out_error": None}
         model = self.model
-        noise = torch.Generator(model.device).manual_seed(self.config.seed + 2)
+        draws = torch.Generator(model.device).manual_seed(self.config.seed + 2)
+        noise, local = self.held_out.noise(draws, model.latent_dim, model.offset), self.held_out.local
         model.eval()
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=model.device)
         with torch.no_grad():
-            for x in self.held_out.ordered(self.held_out.pass_size, model.device):
+            batches = local.ordered(local.pass_size, model.device)
+            for x, eps in zip(batches, noise.split(local.pass_size), strict=True):
                 terms = model.loss_terms(
-                    model.normalise(x), noise, assignment=self.config.gamma, standard_prior=standard_prior
+                    model.normalise(x), None, assignment=self.config.gamma, standard_prior=standard_prior, noise=eps
                 )
-                total += float((terms.reconstruction + self.descent.beta(self.epoch) * terms.kl).double().sum())
+                total += (terms.reconstruction + self.descent.beta(self.epoch) * terms.kl).double().sum()
         return {
-            "held_out_loss": total / len(self.held_out),
-            "held_out_error": fluctuation_error(model, self.held_out),
+            "held_out_loss": float(self.ranks.sum(total)) / len(self.held_out),
+            "held_out_error": fluctuation_error(model, local, self.ranks),
         }
 
     # -- state -----------------------------------------------------------------------------------------------
@@ -158,7 +183,8 @@ class Run:
 
     def _is_finite(self) -> bool:
         floating = [v for v in self.model.state_dict().values() if v.is_floating_point()]
-        return bool(torch.stack([torch.isfinite(v).all() for v in floating]).all())
+        broken = torch.stack([~torch.isfinite(v).all() for v in floating]).any()
+        return not float(self.ranks.sum(broken.double()))  # all stop where one must
 
     def _diverged(self, what: str) -> NoReturn:
         self.model.load_state_dict(self._last_good)

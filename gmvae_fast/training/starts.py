@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from gmvae_fast._latent_mixture import fit_latent_mixture
 from gmvae_fast.m_step import MixtureParameters
@@ -12,20 +13,45 @@ from gmvae_fast.mixture import MixturePrior
 from gmvae_fast.train_config import TrainConfig
 from gmvae_fast.training.diagnostics import Latents
 
+#: Snapshots to which the first mixture is fitted at most; a share of a component then is known to 0.1 %.
+MOST_ROWS = 2**20
+
 
 def from_latents(prior: MixturePrior, latents: Latents, config: TrainConfig) -> tuple[MixtureParameters, str]:
-    """Fit to the latents, EM restarts on the package's kernels, the most likely kept; and what to say about it."""
+    """Fit to the latents, EM restarts on the package's kernels, the most likely kept; and what to say about it.
+
+    Of more than `MOST_ROWS` snapshots, as many are taken, evenly spaced. The first process fits, for all.
+    """
+    source, ranks = latents.source, latents.source.ranks
+    n = len(source)
+    taken = torch.arange(n) if n <= MOST_ROWS else torch.linspace(0, n - 1, MOST_ROWS, dtype=torch.float64).long()
+    here = torch.isin(source.rows, taken).to(latents.mean.device)
+    mean, log_var = (torch.cat(ranks.gather(rows[here])) for rows in (latents.mean, latents.log_var))
+    if ranks.size > 1:  # in the order of the snapshots, on which k-means++ depends
+        order = torch.cat(ranks.gather(source.rows.to(here.device)[here])).argsort()
+        mean, log_var = mean[order], log_var[order]
+    found = prior.get()
+    if ranks.first:
+        found = _fitted(prior, mean, log_var, latents.spread, config)
+    parts = (None if part is None else ranks.share(part.to(prior.means)) for part in found.as_tuple())
+    found = MixtureParameters(*parts)  # type: ignore[arg-type]
+    shares = ", ".join(f"{w:.2f}" for w in found.log_weights.exp().tolist())
+    return found, f"mixture from {config.n_init} EM starts on the latents, weights {shares}"
+
+
+def _fitted(
+    prior: MixturePrior, mean: Tensor, log_var: Tensor, spread: float, config: TrainConfig
+) -> MixtureParameters:
     mixture = fit_latent_mixture(
-        latents.mean,
-        latents.log_var,
+        mean,
+        log_var,
         n_components=prior.n_components,
         covariance_type=prior.covariance_type,
         n_init=config.n_init,
-        floor=config.variance_floor * latents.spread,
+        floor=config.variance_floor * spread,
         seed=config.seed,
     )
-    shares = ", ".join(f"{float(w):.2f}" for w in mixture.weights_)
-    return mixture.parameters_, f"mixture from {config.n_init} EM starts on the latents, weights {shares}"
+    return mixture.parameters_
 
 
 def from_normal(prior: MixturePrior, config: TrainConfig) -> tuple[MixtureParameters, str]:

@@ -83,4 +83,4 @@ class Scheme(ABC):
 
 def mean_kl(prior: MixturePrior, latents: Latents) -> float:
     """Mean mixture KL of all snapshots under the exact assignment, summed in float64."""
-    return -float(prior.statistics(latents.mean, latents.log_var).log_evidence) / len(latents.mean)
+    return -float(latents.statistics(prior).log_evidence) / len(latents.source)

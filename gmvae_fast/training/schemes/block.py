@@ -18,8 +18,8 @@ class Block(Scheme):
 
     def update(self, latents: Latents, *, last: bool) -> Update:
         """Exact E-step, M-step, and, unless ``last``, new places for empty components."""
-        prior, config, n = self.prior, self.config, len(latents.mean)
-        statistics = prior.statistics(latents.mean, latents.log_var)
+        prior, config, n = self.prior, self.config, len(latents.source)
+        statistics = latents.statistics(prior)
         parameters = m_step(
             statistics,
             prior.get(),
@@ -29,7 +29,7 @@ class Block(Scheme):
             damping=config.damping,
         )
         prior.set(parameters)
-        after = prior.statistics(latents.mean, latents.log_var)
+        after = latents.statistics(prior)
         # A moved component stands at a guess, which only an M-step makes good.
         moved = () if last else self._reseed(latents, after.weight / n)
         return Update(-float(after.log_evidence) / n, -float(statistics.log_evidence) / n, moved)
@@ -41,13 +41,16 @@ class Block(Scheme):
         if not empty:
             return ()
         parameters = prior.get()
-        worst = prior.kl(latents.mean, latents.log_var).argsort(descending=True)
-        variance = latents.mean.var(0, unbiased=False).clamp_min(1e-12) / k
+        source = latents.source
+        worst = source.gathered(prior.kl(latents.mean, latents.log_var)).argsort(descending=True)
+        chosen = torch.tensor([rank * len(worst) // (4 * len(empty) * k) for rank in range(len(empty))])
+        places = source.selected(latents.mean, worst.cpu()[chosen])
+        variance = latents.variance.clamp_min(1e-12).to(parameters.means) / k
         if prior.covariance_type == "spherical":
             variance = variance.mean().expand_as(variance)
         factors = parameters.cholesky if prior.covariance_type == "full" else None  # a tied one is the others' too
         for rank, component in enumerate(empty):
-            parameters.means[component] = latents.mean[worst[rank * len(worst) // (4 * len(empty) * k)]]
+            parameters.means[component] = places[rank]
             if parameters.log_vars is not None:
                 parameters.log_vars[component] = torch.log(variance)
             if factors is not None:

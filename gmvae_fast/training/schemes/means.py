@@ -60,8 +60,10 @@ class Means(Joint):
         """Set the means; a component without weight keeps its own."""
         before = mean_kl(self.prior, latents)
         old = self.prior.get()
-        shift = self._first / self._weight[:, None].clamp_min(torch.finfo(torch.float64).tiny)
-        means = torch.where(self._weight[:, None] > 0, old.means.double() + shift, old.means.double())
+        total = latents.source.ranks.sum
+        weight, first = total(self._weight)[:, None], total(self._first)
+        shift = first / weight.clamp_min(torch.finfo(torch.float64).tiny)
+        means = torch.where(weight > 0, old.means.double() + shift, old.means.double())
         with torch.no_grad():
             self.free.means.copy_(means)
         self.prior.set(dataclasses.replace(old, means=means))

@@ -1,0 +1,202 @@
+"""One process's share of the snapshots: whole trajectories, and its part of every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from gmvae_fast._batches import Batches
+from gmvae_fast.data.moments import Moments
+from gmvae_fast.data.source import SnapshotSource
+from gmvae_fast.data.streaming import shuffled_order
+from gmvae_fast.distributed.ranks import Ranks
+
+_NOISE_ROWS = 2**16  # drawn at a time, whoever needs them
+
+
+@dataclass(frozen=True)
+class Step:
+    """A process's part of a batch.
+
+    Attributes
+    ----------
+    rows : float32 [n, *shape]
+        n may be 0.
+    places : int64 [n]
+        Which rows of the whole batch they are.
+    size : int
+        Of the whole batch.
+    """
+
+    rows: Tensor
+    places: Tensor
+    size: int
+
+
+class Share:
+    """The snapshots of one process among ``ranks``; alone, all of them.
+
+    Every process draws the same order of all snapshots and the same noise, and takes its own rows of both: a batch
+    holds the same snapshots, with the same noise, whatever the number of processes.
+
+    Parameters
+    ----------
+    data, name, workers
+        As for `Batches`.
+    ranks : Ranks
+    """
+
+    def __init__(self, data: Any, name: str, ranks: Ranks, workers: int = 0) -> None:
+        self.ranks = ranks
+        whole = Batches(data, name, workers)
+        self.count = len(whole)
+        self.shape, self.name = whole.shape, whole.name
+        self.rows = owned_rows(data, self.count, ranks)
+        self._chunk_starts = whole.chunk_starts
+        self.local = whole if ranks.size == 1 else Batches(_part(data, self.rows), name, workers)
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def mask(self) -> Tensor | None:
+        """As `Batches.mask`."""
+        return self.local.mask
+
+    def close(self) -> None:
+        """End worker processes."""
+        self.local.close()
+
+    def moments(self, device: torch.device) -> Moments:
+        """Of all snapshots, each process reading its own."""
+        own = self.local.moments(device)
+        if self.ranks.size == 1:
+            return own
+        counts = self.ranks.tell(own.count)
+        means = self.ranks.gather(own.mean[None])
+        squares = self.ranks.gather(own.squares[None])
+        parts = [Moments(n, m[0], s[0]) for n, m, s in zip(counts, means, squares, strict=True)]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
+
+    def check_finite(self) -> None:
+        """Raise ValueError in every process where a snapshot of any of them holds NaN or inf."""
+        worst = self.local.first_not_finite()
+        found = [row for row in self.ranks.tell(None if worst is None else int(self.rows[worst])) if row is not None]
+        if found:
+            raise self.local.not_finite(min(found))
+
+    def steps(self, batch_size: int, generator: torch.Generator, device: torch.device) -> Iterator[Step]:
+        """This process's part of every batch of an epoch, see `Batches.shuffled`; empty parts too."""
+        if self.ranks.size == 1:
+            for rows in self.local.shuffled(batch_size, generator, device):
+                yield Step(rows, torch.arange(len(rows)), len(rows))
+            return
+        window = self.local.passes.window(batch_size)
+        order = shuffled_order(self.count, generator, self._chunk_starts, window)
+        mine = torch.zeros(self.count, dtype=torch.bool)
+        mine[self.rows] = True
+        kept = mine[order]
+        places = [part.nonzero().flatten() for part in kept.split(batch_size)]
+        local = torch.searchsorted(self.rows, order[kept])
+        parts = self.local.selected(local, [len(p) for p in places], batch_size, device)
+        for rows, place, batch in zip(parts, places, order.split(batch_size), strict=True):
+            yield Step(rows, place, len(batch))
+
+    def noise(self, generator: torch.Generator, width: int, like: Tensor) -> Tensor:
+        """Standard normal numbers [n, width] for this process's rows, whoever else draws theirs."""
+        pieces = []
+        for start in range(0, self.count, _NOISE_ROWS):
+            stop = min(start + _NOISE_ROWS, self.count)
+            block = torch.empty(stop - start, width, dtype=like.dtype, device=like.device).normal_(generator=generator)
+            first, last = torch.searchsorted(self.rows, torch.tensor([start, stop])).tolist()
+            pieces.append(block[(self.rows[first:last] - start).to(block.device)])
+        return torch.cat(pieces)
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        """Rows [n, ...] of all processes in the order of the snapshots [N, ...], in every process."""
+        if self.ranks.size == 1:
+            return rows
+        parts = self.ranks.gather(rows)
+        places = self.ranks.gather(self.rows.to(rows.device))
+        out = rows.new_empty(self.count, *rows.shape[1:])
+        for part, place in zip(parts, places, strict=True):
+            out[place] = part
+        return out
+
+    def selected(self, rows: Tensor, indices: Tensor) -> Tensor:
+        """Those of the ``rows`` [n, ...] of all processes that belong to the snapshots ``indices`` [m]: [m, ...]."""
+        if self.ranks.size == 1:
+            return rows[indices.to(rows.device)]
+        indices = indices.cpu()
+        place = torch.searchsorted(self.rows, indices).clamp_max(max(0, len(self.rows) - 1))
+        here = self.rows[place] == indices if len(self.rows) else torch.zeros(len(indices), dtype=torch.bool)
+        out = rows.new_zeros(len(indices), *rows.shape[1:])
+        out[here.to(rows.device)] = rows[place[here].to(rows.device)]
+        return self.ranks.sum(out)
+
+
+def owned_rows(data: Any, count: int, ranks: Ranks) -> Tensor:
+    """Ascending indices of the snapshots of ``ranks.rank``: whole trajectories, shares as equal as they allow.
+
+    Trajectories keep their order, so a process opens few files. Where ``data`` does not know of trajectories every
+    snapshot is one.
+
+    Raises
+    ------
+    ValueError
+        For fewer trajectories than processes.
+    """
+    if ranks.size == 1:
+        return torch.arange(count)
+    if isinstance(data, SnapshotSource):
+        _, first, inverse, lengths = np.unique(
+            data.trajectory, return_index=True, return_inverse=True, return_counts=True
+        )
+        order = np.argsort(first)  # of appearance
+        middle = np.empty(len(order))
+        middle[order] = np.cumsum(lengths[order]) - 0.5 * lengths[order]
+        owner = _owners(middle[order], count, ranks.size)[np.argsort(order)][inverse.ravel()]
+        trajectories = len(order)
+    else:
+        owner = _owners(np.arange(count) + 0.5, count, ranks.size)
+        trajectories = count
+    if trajectories < ranks.size:
+        raise ValueError(
+            f"data must hold at least one trajectory for each of the {ranks.size} processes, got {trajectories}"
+        )
+    return torch.from_numpy(np.flatnonzero(owner == ranks.rank).astype(np.int64))
+
+
+def _owners(middle: Any, count: int, size: int) -> Any:
+    """Process of each trajectory by where its middle lies in the data; none goes without where there are enough."""
+    owner = np.minimum((middle * size / count).astype(np.int64), size - 1)
+    n = len(owner)
+    skipped = n >= size and (owner[0] != 0 or owner[-1] != size - 1 or np.diff(owner).max(initial=0) > 1)
+    if skipped:  # long trajectories left a process without: shift the others by as little as that needs
+        ranks = np.arange(n)
+        owner = np.minimum(owner, ranks)  # the i-th trajectory at most to process i
+        owner = np.maximum(owner, size - n + ranks)
+        for i in range(1, n):
+            owner[i] = min(max(owner[i], owner[i - 1]), owner[i - 1] + 1)
+    return owner
+
+
+def _part(data: Any, rows: Tensor) -> Any:
+    """The snapshots at ``rows``, without reading or copying where they are consecutive."""
+    if isinstance(data, Dataset) and not isinstance(data, SnapshotSource):
+        return Subset(data, rows.tolist())
+    start, stop = int(rows[0]), int(rows[-1]) + 1
+    if isinstance(data, SnapshotSource):
+        return data.subset(rows.numpy())
+    if stop - start == len(rows):
+        return data[start:stop]
+    return data[rows] if isinstance(data, Tensor) else data[rows.numpy()]

@@ -1,0 +1,121 @@
+"""Two gloo processes train as one does; runs.py says what each of them runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+from runs import snapshots
+
+SCRIPT = Path(__file__).with_name("runs.py")
+LIMIT = 120  # seconds
+
+pytestmark = pytest.mark.skipif(
+    not (dist.is_available() and dist.is_gloo_available()), reason="this torch is built without gloo"
+)
+
+
+def run(name: str, folder: Path, *options: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *options]
+    command = [sys.executable, *(launcher if processes > 1 else []), str(SCRIPT), name, str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT)
+
+
+def results(name: str, folder: Path, *options: str, processes: int = 2) -> dict[str, np.ndarray]:
+    done = run(name, folder, *options, processes=processes)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return written(name, folder)
+
+
+def written(name: str, folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / f"{name}.npz") as found:
+        return dict(found)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process finds."""
+    folder = tmp_path_factory.mktemp("alone")
+    done = run("block,means,joint,full,block32,killed", folder, processes=1)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two find."""
+    folder = tmp_path_factory.mktemp("together")
+    done = run("block,means,joint,full", folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", ["block", "means", "joint", "full"])
+def test_the_result_is_that_of_one_process(alone: Path, together: Path, name: str) -> None:
+    """Parameters, losses, held-out loss, diagnostics, embedding and responsibilities, three epochs in float64."""
+    one, two = written(name, alone), written(name, together)
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        np.testing.assert_allclose(two[key], value, rtol=1e-9, atol=1e-9, err_msg=key)
+
+
+def test_three_processes_in_float32(alone: Path, tmp_path: Path) -> None:
+    """Sums round differently, and the EM starts amplify that: networks to 1e-4, the mixture to 1e-2."""
+    three = results("block32", tmp_path, processes=3)
+    for key, value in written("block32", alone).items():
+        tolerance = 1e-4 if key.startswith(("encoder", "decoder", "offset", "scale", "losses")) else 1e-2
+        np.testing.assert_allclose(three[key], value, rtol=tolerance, atol=tolerance, err_msg=key)
+
+
+def test_a_killed_process_ends_the_run_and_the_checkpoint_goes_on(alone: Path, tmp_path: Path) -> None:
+    done = run("killed", tmp_path / "two")
+    assert done.returncode != 0
+    assert "lost another one of the run" in done.stderr or "SIGKILL" in done.stderr
+    assert not (tmp_path / "two" / "killed.npz").exists()
+    again = results("killed_once", tmp_path / "two")  # the mark of the first death is there: this one lives
+    assert again["losses"].shape == (8,)
+    for key, value in written("killed", alone).items():
+        np.testing.assert_allclose(again[key], value, rtol=1e-9, atol=1e-9, err_msg=key)
+
+
+def test_an_elastic_restart_resumes(alone: Path, tmp_path: Path) -> None:
+    restarted = results("killed_once", tmp_path / "two", "--max-restarts=1")
+    assert (tmp_path / "two" / "killed_before").exists()
+    for key, value in written("killed", alone).items():
+        np.testing.assert_allclose(restarted[key], value, rtol=1e-9, atol=1e-9, err_msg=key)
+
+
+def test_bad_data_of_one_process_stop_all_with_the_same_words(tmp_path: Path) -> None:
+    assert run("broken", tmp_path).returncode == 0
+    said = [(tmp_path / f"error_{rank}.txt").read_text() for rank in (0, 1)]
+    assert said[0] == said[1]
+    assert "data must be finite in float32, got NaN or inf in snapshot 87" in said[0]
+
+
+def test_the_command_line_trains_and_embeds_under_torchrun(tmp_path: Path) -> None:
+    """One study folder whatever the number of processes; only the first writes and speaks."""
+    snapshots().save(tmp_path / "waves.npz")
+    options = ["--epochs", "2", "--batch-size", "16", "--network", "mlp", "--widths", "8", "--quiet"]
+    said = {}
+    for name, launcher in (("one", []), ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"])):
+        command = [sys.executable, *launcher, "-m", "gmvae_fast.cli"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GMVAE_FAST_CACHE": str(tmp_path / "cache")}
+        study = str(tmp_path / name)
+        for arguments in (["train", str(tmp_path / "waves.npz"), "--out", study, *options], ["embed", study]):
+            done = subprocess.run(
+                [*command, *arguments], env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+            said[name] = done.stdout
+    assert said["two"].count("snapshots embedded") == 1
+    files = [sorted(p.name for p in (tmp_path / name / "seed_0").iterdir()) for name in ("one", "two")]
+    assert files[0] == files[1]
+    means = [np.load(tmp_path / name / "seed_0" / "embedding.npz")["mean"] for name in ("one", "two")]
+    np.testing.assert_allclose(*means, rtol=1e-3, atol=1e-3)
