@@ -176,7 +176,7 @@ def test_the_next_pass_is_begun_before_it_is_asked_for(folder, n, monkeypatch):
             a.manual_seed(9), b.manual_seed(9)
         elif what == "s":
             rows = torch.cat(list(held.shuffled(8, a)))
-            order = streaming.shuffled_order(50, b, held._chunk_starts, passes.window(8))
+            order = streaming.shuffled_order(50, b, held.chunk_starts, passes.window(8))
             assert torch.equal(rows, plain.batch(order))
             assert torch.equal(a.get_state(), b.get_state())
         else:

@@ -61,9 +61,10 @@ def finish(folder: Path, name: str, trained: gf.GMVAE, history: gf.History, **ar
 def train(folder: Path, name: str, dtype: torch.dtype = torch.float64, **changes: Any) -> None:
     options = {k: changes.pop(k) for k in ("learn_noise", "covariance_type") if k in changes}
     trained = model(dtype, **options)
-    history = gf.fit(trained, snapshots(), config(**changes), held_out=snapshots(1), progress=False)
-    embedding = gf.distributed.embed(trained, snapshots())
-    gamma = gf.distributed.predict_proba(trained, snapshots())
+    data = gf.open_snapshots(folder.parent / changes.pop("file"), lazy=True) if "file" in changes else snapshots()
+    history = gf.fit(trained, data, config(**changes), held_out=snapshots(1), progress=False)
+    embedding = gf.distributed.embed(trained, data)
+    gamma = gf.distributed.predict_proba(trained, data)
     finish(folder, name, trained, history, embedded=embedding.mean, gamma=gamma)
 
 
@@ -106,6 +107,7 @@ def main() -> None:
         "means": lambda name: train(folder, name, scheme="means", warmup_epochs=0),
         "joint": lambda name: train(folder, name, scheme="joint", gradient_clip=1.0),
         "full": lambda name: train(folder, name, covariance_type="full", learn_noise=True, reseed_below=99.0),
+        "streamed": lambda name: train(folder, name, file="waves.h5"),
         "killed": lambda _: killed(folder, 4, once=False),
         "killed_once": lambda _: killed(folder, 4, once=True),
         "broken": lambda _: broken(folder),

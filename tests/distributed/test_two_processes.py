@@ -12,6 +12,8 @@ import pytest
 import torch.distributed as dist
 from runs import snapshots
 
+from gmvae_fast.data import convert_snapshots
+
 SCRIPT = Path(__file__).with_name("runs.py")
 LIMIT = 120  # seconds
 
@@ -39,11 +41,16 @@ def written(name: str, folder: Path) -> dict[str, np.ndarray]:
         return dict(found)
 
 
+def _beside_a_chunked_file(parent: Path) -> Path:
+    convert_snapshots(snapshots(), parent / "waves.h5", compression="gzip")
+    return parent / "results"
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process finds."""
-    folder = tmp_path_factory.mktemp("alone")
-    done = run("block,means,joint,full,block32,killed", folder, processes=1)
+    folder = _beside_a_chunked_file(tmp_path_factory.mktemp("alone"))
+    done = run("block,means,joint,full,streamed,block32,killed", folder, processes=1)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -51,13 +58,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two find."""
-    folder = tmp_path_factory.mktemp("together")
-    done = run("block,means,joint,full", folder)
+    folder = _beside_a_chunked_file(tmp_path_factory.mktemp("together"))
+    done = run("block,means,joint,full,streamed", folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
-@pytest.mark.parametrize("name", ["block", "means", "joint", "full"])
+@pytest.mark.parametrize("name", ["block", "means", "joint", "full", "streamed"])
 def test_the_result_is_that_of_one_process(alone: Path, together: Path, name: str) -> None:
     """Parameters, losses, held-out loss, diagnostics, embedding and responsibilities, three epochs in float64."""
     one, two = written(name, alone), written(name, together)
