@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .formats import require
+from .handles import file_errors
 from .snapshots import FloatArray, IntArray, SnapshotFileError
 
 #: Columns that say which snapshots a row is about; without them row i is about snapshot i.
@@ -19,15 +20,16 @@ KEYS = ("file", "trajectory", "time_index")
 
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Columns of a CSV file (text), or of a Parquet file through pandas.
+    """Columns of a CSV file, or of a Parquet file through pandas, as text; empty where there is no value.
 
     Raises
     ------
     FileNotFoundError, SnapshotFileError
+    ImportError
+        For Parquet, naming what to install.
     """
     if Path(path).suffix.lower() in (".parquet", ".pq"):
-        frame = require("pandas", f"{path} (Parquet)").read_parquet(path)
-        return {str(name): ["" if v is None else str(v) for v in frame[name]] for name in frame}
+        return _read_parquet(path)
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
     if len(rows) < 2:
@@ -41,6 +43,21 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     return {name: [row[i].strip() for row in rows[1:]] for i, name in enumerate(names)}
 
 
+def _read_parquet(path: str | os.PathLike[str]) -> dict[str, list[str]]:
+    pandas = require("pandas", f"{path} (Parquet)", "parquet")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    with file_errors(os.fspath(path)):
+        try:
+            frame = pandas.read_parquet(path)
+        except ImportError as error:  # pandas without an engine
+            message = f"{path} (Parquet) needs pyarrow or fastparquet: pip install 'gmvae_fast[parquet]'"
+            raise ImportError(message) from error
+    if frame.empty:
+        raise SnapshotFileError(f"{path}: a table needs at least one column and one row, got {frame.shape}")
+    return {str(n): ["" if pandas.isna(v) else str(v) for v in frame[n]] for n in frame}
+
+
 def join_table(
     path: str | os.PathLike[str], keys: Mapping[str, npt.NDArray[Any]], n: int
 ) -> tuple[dict[str, FloatArray], dict[str, IntArray], dict[str, list[str]]]:
@@ -50,7 +67,8 @@ def join_table(
     ----------
     path : path
     keys : mapping of "file", "trajectory" and "time_index" to [N]
-        Rows are joined on those of them that are columns.  A snapshot without a row gets NaN, or the class -1.
+        Rows are joined on those of them that are columns.  A snapshot without a row, or whose entry is empty, gets
+        NaN, or the class -1.
 
     Returns
     -------
@@ -70,8 +88,9 @@ def join_table(
             numbers = np.array([float(text) if text else np.nan for text in texts])
             quantities[name] = np.where(row >= 0, numbers[row], np.nan)
         except ValueError:
-            names[name] = sorted(set(texts))
-            codes = np.array([names[name].index(text) for text in texts], dtype=np.int64)
+            names[name] = sorted(set(texts) - {""})
+            index = {text: i for i, text in enumerate(names[name])}
+            codes = np.array([index.get(text, -1) for text in texts], dtype=np.int64)
             labels[name] = np.where(row >= 0, codes[row], -1)
     return quantities, labels, names
 
@@ -90,6 +109,7 @@ def _rows(
                 f"{path}: {count} rows for {n} snapshots; add a column {', '.join(KEYS)} that says what a row is about"
             )
         return np.arange(n)
+    columns = {k: v if k == "file" else [_whole(text) for text in v] for k, v in columns.items()}
     found: dict[tuple[str, ...], int] = {}
     for i, key in enumerate(zip(*columns.values(), strict=True)):
         if found.setdefault(key, i) != i:
@@ -99,3 +119,12 @@ def _rows(
     if n and (row < 0).all():
         raise SnapshotFileError(f"{path}: no row is about any of the snapshots by {', '.join(columns)}")
     return row
+
+
+def _whole(text: str) -> str:
+    """2.0, as a column of integers with gaps is stored, as 2."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else text

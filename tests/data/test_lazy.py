@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import sys
 import threading
 
 import h5py
@@ -257,6 +258,28 @@ def test_quantities_from_a_table(tmp_path, folder):
     (tmp_path / "file.csv").write_text("file,time_index,q\na.nc,1,5\n")
     by_file = open_snapshots(data_path, quantities=tmp_path / "file.csv").quantities["q"]
     np.testing.assert_array_equal(np.isfinite(by_file), data.time_index == 1)
+
+
+def test_quantities_from_parquet(tmp_path, folder, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    table = {"trajectory": [2, 0, None], "kind": ["late", None, "early"], "drag": [0.3, np.nan, 0.1], "n": [1, 2, 3]}
+    pandas.DataFrame(table).to_parquet(tmp_path / "runs.parquet")  # trajectory is stored as floats, because of the gap
+    data = open_snapshots(folder[0] / "a.nc", quantities=tmp_path / "runs.parquet")
+    np.testing.assert_array_equal(data.quantities["drag"], [np.nan] * 8 + [0.3] * 4)
+    np.testing.assert_array_equal(data.quantities["n"], [2] * 4 + [np.nan] * 4 + [1] * 4)
+    np.testing.assert_array_equal(data.labels["kind"], [-1] * 8 + [1] * 4)
+    assert data.attributes["label_names"]["kind"] == ["early", "late"]
+    pandas.DataFrame({"a": []}).to_parquet(tmp_path / "empty.parquet")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no table")
+    for name in ("empty", "bad"):
+        with pytest.raises(SnapshotFileError, match=rf"{name}\.parquet: "):
+            open_snapshots(folder[0] / "a.nc", quantities=tmp_path / f"{name}.parquet")
+    with pytest.raises(FileNotFoundError, match="none"):
+        open_snapshots(folder[0] / "a.nc", quantities=tmp_path / "none.parquet")
+    monkeypatch.setitem(sys.modules, "fastparquet", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"needs pyarrow or fastparquet: pip install 'gmvae_fast\[parquet\]'"):
+        open_snapshots(folder[0] / "a.nc", quantities=tmp_path / "runs.parquet")
 
 
 @pytest.mark.parametrize(
