@@ -49,6 +49,50 @@ def test_the_wells_constant_fields_are_spread_over_times_and_axes(tmp_path):
 
 
 @pytest.mark.parametrize("grid", [(4, 5), (3, 4, 5)])
+def test_the_wells_other_ways_to_store_constant_axes_and_tensors(tmp_path, grid):
+    """Axes without variation left out, as specified, or of length one, as its reader wants; tensors with D^2 last."""
+    arrays = files.the_well(tmp_path / "a.hdf5", grid=grid, constant=False)
+    d, letters = len(grid), "xyz"[: len(grid)]
+    whole = {
+        "steady": (files.numbers(2, *grid, seed=7), True, False, [True] * d, ()),
+        "everywhere": (files.numbers(3, *grid, seed=8), False, True, [True] * d, ()),
+        "map": (files.numbers(*grid, seed=9), False, False, [True] * d, ()),
+        "wall": (files.numbers(grid[1], seed=10), False, False, [i == 1 for i in range(d)], ()),
+        "profile": (files.numbers(2, 3, grid[0], seed=11), True, True, [i == 0 for i in range(d)], ()),
+        "single": (files.numbers(2, 3, grid[0], *[1] * (d - 1), seed=12), True, True, [i == 0 for i in range(d)], ()),
+        "strain": (files.numbers(2, 3, *grid, d * d, seed=13), True, True, [True] * d, (d * d,)),
+    }
+    with h5py.File(tmp_path / "a.hdf5", "r+") as f:
+        for name, (array, sample, time, dims, last) in whole.items():
+            group = f["t2_fields" if last else "t0_fields"]
+            group.create_dataset(name, data=array).attrs.update(
+                dim_varying=dims, sample_varying=sample, time_varying=time, symmetric=True
+            )
+    data = open_snapshots(tmp_path / "a.hdf5", fields=["density", *whole])
+    full = (2, 3, *grid)
+    for i, (name, (array, sample, time, dims, last)) in enumerate(whole.items(), 1):
+        shape = [n if s else 1 for n, s in zip(full, (sample, time, *dims), strict=True)]
+        expected = channel_first(np.broadcast_to(array.reshape(*shape, *last), (*full, *last)), 2, d)
+        np.testing.assert_array_equal(data.fields[:, i : i + expected.shape[1]], expected, err_msg=name)
+    np.testing.assert_array_equal(data.fields[:, :1], channel_first(arrays["density"], 2, d))
+    assert data.field_names[-d * d :] == tuple(f"strain_{a}{b}" for a in letters for b in letters)
+    part = data.window(crop={"x": (1, 3)})
+    np.testing.assert_array_equal(part.fields, data.fields[..., 1:3])
+
+
+def test_the_wells_times_of_every_sample(tmp_path):
+    files.the_well(tmp_path / "a.hdf5")
+    times = np.array([[0.0, 1, 2], [0, 10, 20]])
+    with h5py.File(tmp_path / "a.hdf5", "r+") as f:
+        del f["dimensions/time"]
+        f["dimensions"].create_dataset("time", data=times).attrs.update(sample_varying=True)
+        f["scalars"].create_dataset("once", data=[4.0]).attrs.update(sample_varying=False, time_varying=False)
+    data = open_snapshots(tmp_path / "a.hdf5")
+    np.testing.assert_array_equal(data.time, times.ravel())
+    np.testing.assert_array_equal(data.quantities["once"], 4)
+
+
+@pytest.mark.parametrize("grid", [(4, 5), (3, 4, 5)])
 def test_pdebench_compressible(tmp_path, grid):
     arrays = files.pdebench_compressible(tmp_path / "a.hdf5", grid=grid)
     data = open_snapshots(tmp_path / "a.hdf5")

@@ -17,6 +17,8 @@ from gmvae_fast.data.snapshots import FloatArray, IntArray, SnapshotFileError
 SPACE = ("z", "y", "x")
 AXIS_LETTERS = ("b", "t", "c", *SPACE)
 SUFFIXES = ("x", "y", "z")
+#: Letter of an axis of length one that is none of these: it is dropped.
+SINGLE = "1"
 
 
 class LayoutError(SnapshotFileError):

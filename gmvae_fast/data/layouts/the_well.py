@@ -8,7 +8,7 @@ import numpy as np
 
 from gmvae_fast.data.formats import Container, read_all
 
-from .base import FileLayout, LayoutError, Request, Variable, components, make_block
+from .base import SINGLE, FileLayout, LayoutError, Request, Variable, components, make_block
 
 _GROUPS = ("t0_fields", "t1_fields", "t2_fields")
 
@@ -24,12 +24,7 @@ def recognise(container: Container, request: Request) -> FileLayout | None:
     variables = []
     for rank, group in enumerate(_GROUPS):
         for key in (k for k in container.arrays if k.startswith(f"{group}/")):
-            axes = (*_varying(container, key, letters), *("c",) * rank)
-            name = key.split("/", 1)[1]
-            array = container.arrays[key]
-            if len(array.shape) != len(axes):
-                raise LayoutError(f"{key} has shape {array.shape}, but its attributes say {' '.join(axes)}")
-            variables.append(Variable(name, key, axes, components(name, array, axes, vector=True)))
+            variables.append(_variable(container, key, letters, rank))
     coordinates = {}
     for letter, name in zip(letters, named, strict=True):
         key = f"dimensions/{name}"
@@ -47,13 +42,25 @@ def recognise(container: Container, request: Request) -> FileLayout | None:
     return FileLayout("the_well", (block,), coordinates, {**container.root, "spatial_axes": list(named)})
 
 
-def _varying(container: Container, key: str, letters: tuple[str, ...]) -> tuple[str, ...]:
-    """Axes of a field: those along which its attributes say that it varies."""
-    attributes = container.attributes.get(key, {})
+def _variable(container: Container, key: str, letters: tuple[str, ...], rank: int) -> Variable:
+    """A field with the axes along which its attributes say that it varies, and its components.
+
+    The specification leaves out an axis of space without variation; the package's own reader keeps it with length one.
+    Tensors have two axes of components, or one of length D^2, which is how the specification writes them.
+    """
+    array, attributes, name = container.arrays[key], container.attributes.get(key, {}), key.split("/", 1)[1]
     dims = attributes.get("dim_varying", [True] * len(letters))
-    kept = ["b"] if attributes.get("sample_varying", True) else []
-    kept += ["t"] if attributes.get("time_varying", True) else []
-    return (*kept, *(a for a, varies in zip(letters, dims, strict=True) if varies))
+    lead = [a for a, kind in (("b", "sample"), ("t", "time")) if attributes.get(f"{kind}_varying", True)]
+    left_out = [*lead, *(a for a, varies in zip(letters, dims, strict=True) if varies)]
+    single = [*lead, *(a if varies else SINGLE for a, varies in zip(letters, dims, strict=True))]
+    for space in (left_out, single):
+        if len(array.shape) == len(space) + rank:
+            axes = (*space, *("c",) * rank)
+            return Variable(name, key, axes, components(name, array, axes, vector=True))
+        if rank == 2 and len(array.shape) == len(space) + 1 and array.shape[-1] == len(letters) ** 2:
+            channels = tuple(f"{name}_{a}{b}" for a in letters for b in letters)
+            return Variable(name, key, (*space, "c"), channels)
+    raise LayoutError(f"{key} has shape {array.shape}, but its attributes say {' '.join([*left_out, *'c' * rank])}")
 
 
 def _scalars(container: Container) -> dict[str, Any]:
