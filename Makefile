@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .venv-bench
+BENCH_IO_VENV := .venv-bench-io
 BIN := $(VENV)/bin
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
 
 # Idle OpenMP threads sleep instead of spinning: on shared cores spinning makes small steps many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-vtk setup lint format typecheck bench bench-others bench-spectral sanitize validate clean
+.PHONY: demo test test-vtk setup lint format typecheck bench bench-io bench-io-well bench-others bench-spectral sanitize validate clean
 
 demo: setup  ## simulate, train on three seeds, score, report: demo/channel/report.html
 	$(BIN)/gmvae-fast demo
@@ -50,6 +51,19 @@ BENCH := -m pytest --benchmark-enable --benchmark-only --benchmark-quiet -q -p n
 
 bench: setup  ## ratios against the alternatives; answers are checked before timing
 	$(BIN)/python $(BENCH) benchmarks/bench_ops.py benchmarks/bench_em.py
+
+bench-io: setup  ## reading each format, warm and cold, with workers; training from files against memory
+	$(BIN)/python $(BENCH) benchmarks/bench_io.py benchmarks/bench_io_loaders.py benchmarks/bench_io_training.py
+
+bench-io-well: $(BENCH_IO_VENV)/.ready  ## The Well's layout beside its own dataset class, in an environment of its own
+	$(BENCH_IO_VENV)/bin/python $(BENCH) benchmarks/bench_io_loaders.py -k "Well"
+
+# Not in .venv: it pins fsspec.
+$(BENCH_IO_VENV)/.ready: $(BUILD_INPUTS)
+	test -x $(BENCH_IO_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_IO_VENV)
+	$(BENCH_IO_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(BENCH_IO_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[bench-io]"
+	touch $@
 
 bench-others: $(BENCH_VENV)/.ready  ## the mixture term beside scvi-tools and ClustPy, in an environment of their own
 	$(BENCH_VENV)/bin/python $(BENCH) benchmarks/bench_ops.py -k mixture_kl

@@ -22,6 +22,7 @@ def pytest_terminal_summary(terminalreporter, config):
     suites: dict[str, dict[str, Any]] = {}
     # The other packages' environment has results of its own: its ratios and ours are of different runs.
     suffix = "_others" if all(importlib.util.find_spec(name) for name in ("scvi", "clustpy")) else ""
+    suffix = "_well" if importlib.util.find_spec("the_well") else suffix
     for bench in session.benchmarks:
         if "contenders" in bench.extra_info:
             suite = Path(bench.fullname.split("::")[0]).stem.removeprefix("bench_") + suffix

@@ -41,7 +41,7 @@ def describe_run() -> dict[str, Any]:
 
 def _versions_of_others() -> dict[str, str]:
     found = {}
-    for name in ("scvi-tools", "clustpy"):
+    for name in ("scvi-tools", "clustpy", "the_well", "h5py", "zarr", "xarray", "tifffile"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
@@ -115,6 +115,10 @@ def _line(contender: str, row: Mapping[str, Any]) -> str:
         ratio = f"{row['ratio']:8.2f}{spread}"
     errors = row.get("error_at_offset") or {}
     error = " ".join(f"{value:9.1e}" if value < math.inf else "    fails" for value in errors.values()) or "-"
+    if "MB_per_s" in row:
+        error = f"{row['snapshots_per_s']:9.0f} snapshots/s {row['MB_per_s']:7.0f} MB/s"
+    elif "epoch_s" in row:
+        error = f"epoch {row['epoch_s']:.3f} s" + (f", {row['epoch_ratio']:.2f}x" if "epoch_ratio" in row else "")
     peak = f"{row['peak_extra_MiB']:14.2f}" if "peak_extra_MiB" in row else f"{'-':>14}"
     line = f"  {contender:25}{row['median_us']:11.1f} {row['iqr_us']:9.1f} {ratio:>25}   "
     if "notes" in row:

@@ -17,6 +17,8 @@ from .cache import cache_path, read_entry, write_entry
 
 #: Entry of the cache; another number leaves earlier ones unread.
 VERSION = 1
+#: Values that are float64 at a time: larger temporaries cost more than the arithmetic.
+_BLOCK = 2**18
 #: Entries kept; the oldest go first.
 KEPT = 256
 
@@ -41,12 +43,26 @@ class Moments:
 
     @classmethod
     def of(cls, rows: Tensor, mask: Tensor | None = None) -> Moments:
-        """Of snapshots [n, *shape], n >= 1, and a mask [*grid]."""
-        if mask is not None:
-            rows = torch.where(mask, rows, torch.zeros((), dtype=rows.dtype, device=rows.device))
-        x = rows.double()
-        mean = x.mean(0)
-        return cls(len(x), mean, _by_channel((x - mean).square().sum(0)))
+        """Of snapshots [n, *shape], n >= 1, and a mask [*grid]; a few columns at a time are float64."""
+        n, channels = rows.shape[:2] if rows.ndim > 2 else (len(rows), 1)
+        flat = rows.reshape(n, channels, -1)
+        inside = None if mask is None else mask.reshape(-1)
+        mean = torch.empty(flat.shape[1:], dtype=torch.float64, device=rows.device)
+        squares = torch.zeros_like(mean[:, 0]) if rows.ndim > 2 else torch.empty_like(mean[0])
+        width = flat.shape[2] if rows.is_cuda else max(1, _BLOCK // n)
+        for channel in range(channels):
+            for start in range(0, flat.shape[2], width):
+                columns = slice(start, start + width)
+                x = flat[:, channel, columns].double()
+                if inside is not None:
+                    x = torch.where(inside[columns], x, torch.zeros_like(x))
+                own = mean[channel, columns] = x.mean(0)
+                deviations = x.sub_(own).square_()
+                if rows.ndim > 2:
+                    squares[channel] += _total(deviations)
+                else:
+                    squares[columns] = deviations.sum(0)
+        return cls(n, mean.reshape(rows.shape[1:]), squares)
 
     def __add__(self, other: Moments) -> Moments:
         count = self.count + other.count
@@ -69,7 +85,13 @@ class Moments:
 
 
 def _by_channel(values: Tensor) -> Tensor:
-    return values.flatten(1).sum(1) if values.ndim > 1 else values
+    """Sums over the grid [C]."""
+    return values if values.ndim == 1 else torch.stack([_total(channel) for channel in values])
+
+
+def _total(values: Tensor) -> Tensor:
+    """Sum of all; torch's own depends on the number of threads, which workers and their parent do not share."""
+    return values.sum() if values.is_cuda else torch.tensor(values.numpy().sum())
 
 
 def stored_moments(fingerprint: Mapping[str, Any], shape: tuple[int, ...]) -> Moments | None:

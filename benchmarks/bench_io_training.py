@@ -1,0 +1,101 @@
+"""Training from files against training from memory, on the wake's grid.
+
+    make bench-io
+    python -m pytest benchmarks/bench_io_training.py --benchmark-enable --benchmark-only --benchmark-quiet
+
+The ratio is the share of in-memory training's speed that training from the file reaches, over whole calls of `fit`.
+"epoch" is the median second of an epoch once the mixture is there: a pass of Adam and a pass of all latents. Answers
+first: where snapshots are stored apart, the losses are those from memory bit for bit. The statistics of the files are
+not remembered between calls: everyone makes that pass.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import gmvae_fast as gf
+from gmvae_fast.data import Snapshots
+from race import run_race
+
+SHAPE = (3, 41, 220)  # the channel wake
+N = 256
+EPOCHS = 8
+NETWORKS: dict[str, dict[str, Any]] = {
+    "conv": {},
+    "mlp 64,64": {"network": "mlp", "widths": (64, 64)},  # the demo's
+}
+KINDS = {
+    "npy": 0,
+    "HDF5 contiguous": 0,
+    "HDF5 gzip, chunks of 16": 0,
+    "HDF5 gzip, chunks of 16, 1 worker": 1,
+    "HDF5 gzip, chunks of 16, 2 workers": 2,
+    "converted .h5": 0,
+    "converted .h5, bfloat16": 0,
+    "converted .zarr, zstd": 0,
+}
+
+
+def wakes() -> np.ndarray[Any, Any]:
+    """Travelling waves on the wake's grid; training takes as long whatever the values."""
+    y, x = np.mgrid[: SHAPE[1], : SHAPE[2]].astype(np.float32)
+    phase = np.linspace(0, 40, N, dtype=np.float32)[:, None, None, None]
+    waves = np.arange(1, 4, dtype=np.float32)[:, None, None]
+    return np.sin(0.05 * waves * x + phase) * np.exp(-(((y - 20) / 10) ** 2))
+
+
+def stored(kind: str, held: Snapshots, folder: Path) -> Any:
+    """The snapshots in a file of this kind."""
+    if kind == "npy":
+        np.save(folder / "a.npy", held.fields)
+        return gf.open_snapshots(folder / "a.npy", lazy=True)
+    if kind.startswith("converted"):
+        path = folder / f"a{'.zarr' if 'zarr' in kind else '.h5'}"
+        options = {"dtype": "bfloat16"} if "bfloat16" in kind else {}
+        gf.data.convert_snapshots(held, path, compression="zstd" if "zstd" in kind else "none", **options)
+        return gf.open_snapshots(path)
+    layout = {"chunks": (16, *SHAPE), "compression": "gzip", "compression_opts": 1} if "gzip" in kind else {}
+    with h5py.File(folder / "a.h5", "w") as file:
+        file.create_dataset("u", data=held.fields, **layout)
+    return gf.open_snapshots(folder / "a.h5", dims="b c y x")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_training(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, network: str) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("GMVAE_FAST_CACHE", str(cache))
+    held = Snapshots(wakes(), ("u", "v", "p"))
+    data = stored(kind, held, tmp_path)
+    epochs: dict[str, list[float]] = {"native": [], "in memory": []}
+
+    def fitted(name: str, source: Any, workers: int = 0) -> list[float]:
+        shutil.rmtree(cache, ignore_errors=True)
+        model = gf.GMVAE(SHAPE, n_components=3, **NETWORKS[network])
+        config = gf.TrainConfig(epochs=EPOCHS, warmup_epochs=1, n_init=2)
+        history = gf.fit(model, source, config, progress=False, workers=workers)
+        epochs[name] += [epoch.seconds for epoch in history.epochs[2:]]
+        return [epoch.loss for epoch in history.epochs]
+
+    losses = fitted("native", data, KINDS[kind])
+    if data.chunk_starts is None and "bfloat16" not in kind:  # chunks come in another order than memory's permutation
+        assert losses == fitted("in memory", held)
+    threads = torch.get_num_threads()
+    benchmark.group = f"train {EPOCHS} epochs on {N} snapshots {SHAPE}, {network}, {kind}, {threads} threads"
+    contenders = {
+        "native": lambda: fitted("native", data, KINDS[kind]),
+        "in memory": lambda: fitted("in memory", held),
+    }
+    table = run_race(benchmark, contenders, seconds=20.0, at_least=3, at_most=9)
+    for name, row in table.items():
+        row["snapshots_per_s"] = EPOCHS * N / row["median_us"] * 1e6
+        row["epoch_s"] = statistics.median(epochs[name])
+    table["in memory"]["epoch_ratio"] = table["in memory"]["epoch_s"] / table["native"]["epoch_s"]
