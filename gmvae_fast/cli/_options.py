@@ -92,6 +92,14 @@ def _designs(context: typer.Context) -> Iterable[str]:
         yield from dict.fromkeys(nested or known)
 
 
+def _geometries(context: typer.Context) -> Iterable[str]:
+    """Of the system on the command line, else of all systems."""
+    systems = importlib.import_module("gmvae_fast.data.systems").SYSTEMS
+    for name, module in systems.items():
+        if context.params.get("system") in (name, None):
+            yield from getattr(module, "GEOMETRIES", ())
+
+
 def _registry(module: str, name: str, *others: str) -> Callable[[typer.Context], list[str]]:
     """Completion by the names in a registry of the package."""
 
@@ -102,7 +110,7 @@ def _registry(module: str, name: str, *others: str) -> Callable[[typer.Context],
 
 
 complete_system = _registry("gmvae_fast.data.systems", "SYSTEMS")
-complete_geometry = _registry("gmvae_fast.data.systems.wake.designs", "DESIGNS")
+complete_geometry = _completion(_geometries)
 complete_layout = _registry("gmvae_fast.data.layouts", "LAYOUTS", "auto", "xarray")
 complete_preset = _registry("gmvae_fast.studies", "PRESETS")
 complete_design = _completion(_designs)

@@ -29,7 +29,10 @@ def simulate(
     out: Annotated[Path, typer.Option(help="Snapshot file to write (.npz).")],
     geometry: Annotated[
         str | None,
-        typer.Option(help="Of the wake: channel (default) or free_stream.", autocompletion=complete_geometry),
+        typer.Option(
+            help="Wake: channel (default) or free_stream; ignition: planar (default) or axisymmetric.",
+            autocompletion=complete_geometry,
+        ),
     ] = None,
     design: Annotated[
         str | None,

@@ -1,5 +1,7 @@
 """Sparks from design to pictures, at the size that takes seconds."""
 
+from threading import Event
+
 import numpy as np
 import pytest
 
@@ -8,10 +10,11 @@ pytest.importorskip("numba")
 from gmvae_fast.data import Snapshots
 from gmvae_fast.data.systems import SYSTEMS, get_system, ignition
 from gmvae_fast.data.systems.ignition import cases as cases_module
+from gmvae_fast.data.systems.ignition import designs
 from gmvae_fast.data.systems.ignition.cases import IgnitionCase
 from gmvae_fast.data.systems.ignition.designs import plan
 from gmvae_fast.data.systems.ignition.outcomes import outcome, stages
-from gmvae_fast.data.systems.ignition.schlieren import Optics, bin_down, brightness, picture
+from gmvae_fast.data.systems.ignition.schlieren import Optics, bin_down, brightness, path_integral, picture
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +51,6 @@ def test_snapshots(sparks, tmp_path):
 
 def test_strong_and_weak_sparks(tmp_path):
     """Where the outcome is clear even on coarse cells."""
-    from threading import Event
-
     tiny = ignition.SIZES["tiny"]
     strong = IgnitionCase(0.22, 1.1, 0.8, 0.0, 0.0, **tiny).run(Event())
     weak = IgnitionCase(0.06, 0.7, 0.8, 0.0, 0.0, **tiny).run(Event())
@@ -102,6 +103,7 @@ def test_the_seed_changes_design_and_noise(sparks, tmp_path):
         ({"design": "random"}, "'uniform', 'jets', 'centred'"),
         ({"size": "huge"}, "'tiny', 'demo', 'paper'"),
         ({"knife": "z"}, "'x', 'y'"),
+        ({"geometry": "round"}, "'planar', 'axisymmetric'"),
         ({"n_runs": 0}, "n_runs"),
         ({"n_runs": True}, "n_runs"),
         ({"seed": -1}, "seed"),
@@ -192,6 +194,59 @@ def test_pictures():
     np.testing.assert_array_equal(bin_down(np.arange(16.0).reshape(4, 4), 2), [[2.5, 4.5], [10.5, 12.5]])
     with pytest.raises(ValueError, match="knife"):
         Optics(knife="z")
+
+
+def test_path_integrals():
+    """Closed forms: a Gaussian (second order), a ball (its edge is lost in a ring), a full cylinder (exact)."""
+    errors = []
+    for n in (24, 48):
+        y = (np.arange(n) + 0.5) / n
+        seen = path_integral(np.stack([np.exp(-((y / 0.25) ** 2)), y < 0.5, np.ones(n)], axis=1).astype(float), 1 / n)
+        np.testing.assert_array_equal(seen, seen[::-1])
+        gauss, ball, full = seen[n:].T
+        np.testing.assert_allclose(full, 2 * np.sqrt(1 - y**2), atol=1e-12)
+        errors.append(np.abs(gauss - np.sqrt(np.pi) * 0.25 * np.exp(-((y / 0.25) ** 2))).max())
+        assert np.abs(ball - 2 * np.sqrt(np.maximum(0.25 - y**2, 0))).mean() < 0.05 / n
+    assert errors[1] < 0.3 * errors[0] < 1e-3
+
+
+def test_a_ball_seen_around_its_axis():
+    """The gradient of sqrt(pi) a exp(-(x^2 + y^2) / a^2), in both directions of the knife, and the glow."""
+    n, a = 40, 0.3
+    x, r = (np.arange(2 * n) + 0.5) / n - 1, (np.arange(n) + 0.5) / n
+    ball = np.exp(-(x**2 + r[:, None] ** 2) / a**2)
+    seen = np.exp(-(x**2 + x[:, None] ** 2) / a**2) * np.sqrt(np.pi) * a
+    for knife, along in (("x", x), ("y", x[:, None])):
+        optics = Optics(knife=knife, gain=0.05, axisymmetric=True)
+        light = brightness(1 + ball, np.ones_like(ball), 1 / n, optics)
+        np.testing.assert_allclose(light, 0.5 - 0.5 * 0.05 * 2 * along / a**2 * seen, atol=4e-4)
+        assert np.ptp(light) > 0.05
+    glow = brightness(np.ones_like(ball), 11 + 0.1 * ball, 1 / n, Optics(axisymmetric=True, luminosity=0.25))
+    np.testing.assert_allclose(glow, 0.5 + 0.25 * 0.1 * seen, atol=1e-4)
+
+
+def test_an_axisymmetric_study(tmp_path):
+    made = ignition.simulate("jets", 3, 1, "tiny", geometry="axisymmetric", cache_dir=tmp_path)
+    assert made.attributes["geometry"] == "axisymmetric"
+    assert made.fields.shape[1:] == (1, 48, 48)
+    low, high = designs.ENERGY_AXISYMMETRIC
+    assert ((made.quantities["E"] >= low) & (made.quantities["E"] <= high)).all()
+    assert (made.quantities["spark_y"] == 0).all()
+    assert set(np.abs(np.sin(made.quantities["tilt"])) < 1e-12) == {True}
+    quiet = made.fields.mean(0)[0]
+    np.testing.assert_allclose(quiet, quiet[::-1], atol=0.05)  # up to noise, the knife along x sees both halves alike
+    again = ignition.simulate("jets", 3, 1, "tiny", geometry="axisymmetric", workers=1, cache_dir=tmp_path / "again")
+    np.testing.assert_array_equal(again.fields, made.fields)
+
+
+def test_outcomes_around_an_axis():
+    tiny = {**ignition.SIZES["tiny"], "axisymmetric": True}
+    strong = IgnitionCase(0.016, 1.1, 0.8, 0.0, 0.0, **tiny).run(Event())
+    weak = IgnitionCase(0.003, 0.7, 0.8, 0.0, 0.0, **tiny).run(Event())
+    assert set(strong["labels/outcome"]) == {2}
+    assert set(weak["labels/outcome"]) == {0}
+    with pytest.raises(ValueError, match="even"):
+        IgnitionCase(0.01, 1.0, 0.8, 0.0, 0.0, cells=45, pixels=45, axisymmetric=True)
 
 
 def test_cells_are_a_multiple_of_pixels():

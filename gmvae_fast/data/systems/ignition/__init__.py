@@ -6,12 +6,13 @@ from gmvae_fast.data.systems._runs import Interrupted
 from gmvae_fast.data.systems._validation import ValidationReport, ValidationRow
 from gmvae_fast.data.systems.wake.runs import SimulationError
 
-from .designs import DESIGNS
+from .designs import DESIGNS, GEOMETRIES
 from .simulate import SIZES, simulate
 from .validation import validate
 
 __all__ = [
     "DESIGNS",
+    "GEOMETRIES",
     "SIZES",
     "Interrupted",
     "SimulationError",

@@ -1,4 +1,4 @@
-"""Ghost cells of the four sides: open (characteristic), wall, periodic."""
+"""Ghost cells of the four sides: open (characteristic), wall, periodic, axis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from gmvae_fast.data.systems.wake._jit import kernel
 
 from .fluxes import Array
 
-SIDES = {"open": 0, "wall": 1, "periodic": 2}
+#: An axis of symmetry is a mirror, as a wall without friction is.
+SIDES = {"open": 0, "wall": 1, "periodic": 2, "axis": 1}
 
 
 @kernel

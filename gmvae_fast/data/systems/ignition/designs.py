@@ -9,6 +9,9 @@ import numpy as np
 
 #: Ranges of the design: energy (log-uniform), equivalence ratio, spark position.
 ENERGY = (0.06, 0.22)
+#: Around an axis energy is no longer per unit depth; in this range sparks fail and ignite.
+ENERGY_AXISYMMETRIC = (0.003, 0.016)
+GEOMETRIES = ("planar", "axisymmetric")
 PHI = (0.7, 1.2)
 SPARK_X = (0.6, 1.0)
 SPARK_Y = (-0.35, 0.35)
@@ -49,17 +52,27 @@ DESIGNS: dict[str, Callable[[np.random.Generator], Parameters]] = {
 }
 
 
-def plan(design: str, n_runs: int, seed: int, attempts: int = 1) -> list[list[Parameters]]:
+def on_axis(parameters: Parameters) -> Parameters:
+    """The same draw for a spark on the axis of a round jet: at the same place in the range of energies, with the laser
+    on the same side."""
+    low, high = (math.log(energy) for energy in ENERGY)
+    share = (math.log(parameters["energy"]) - low) / (high - low)
+    first, last = ENERGY_AXISYMMETRIC
+    tilt = 0.0 if math.cos(parameters["tilt"]) >= 0 else math.pi
+    return {**parameters, "energy": first * (last / first) ** share, "spark_y": 0.0, "tilt": tilt}
+
+
+def plan(
+    design: str, n_runs: int, seed: int, attempts: int = 1, *, axisymmetric: bool = False
+) -> list[list[Parameters]]:
     """``attempts`` draws for each run: the first, and those that replace rejected ones.
 
     Every draw has its own generator: a longer study contains the shorter one with the same seed, and what replaces a
     rejected draw depends on nothing else.
     """
-    draw = DESIGNS[design]
-    return [
-        [
-            draw(np.random.default_rng([seed, 2, run, attempt] if attempt else [seed, run]))
-            for attempt in range(attempts)
-        ]
-        for run in range(n_runs)
-    ]
+
+    def draw(run: int, attempt: int) -> Parameters:
+        drawn = DESIGNS[design](np.random.default_rng([seed, 2, run, attempt] if attempt else [seed, run]))
+        return on_axis(drawn) if axisymmetric else drawn
+
+    return [[draw(run, attempt) for attempt in range(attempts)] for run in range(n_runs)]

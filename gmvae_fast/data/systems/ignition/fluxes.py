@@ -1,5 +1,8 @@
 """Fluxes of the reacting gas: MUSCL reconstruction, the HLLC Riemann solver, diffusion, and one Runge-Kutta stage.
 
+Around an axis the rows are rings: row number j lies between the radii j and j + 1, in cells, so that its own radius is
+j + 1/2.
+
 Cells are stored flat with two ghost cells on each side, ``stride = nx + 4``: cell (row, column) is at
 ``(row + 2) * stride + column + 2``.  Conserved variables are the rows of ``q`` [6, cells]: rho, rho u, rho v, E,
 rho F, rho O.  What fluxes are made from are the rows of ``w`` [8, cells]: rho, u, v, p, F, O, T, T^0.75.
@@ -251,11 +254,83 @@ def _advance(
 
 
 @kernel
-def stage(out: Array, old: Array, new: Array, w: Array, stride: int, ny: int, s: Array, work: Array, c: Array) -> None:
+def _advance_ring(
+    out: Array, old: Array, new: Array, west: Array, east: Array, south: Array, north: Array, s: Array, g: Array
+) -> None:
+    """As :func:`_advance`, with g : [2] the radii of the inner and the outer face over the radius of the cell."""
+    keep, other, rate, inner, outer = s[0], s[1], s[2], g[0], g[1]
+    for n in range(out.size):
+        out[n] = keep * old[n] + other * new[n] - rate * (east[n] - west[n] + outer * north[n] - inner * south[n])
+
+
+@kernel
+def _ring_stress(
+    ul: Array, ur: Array, vl: Array, vr: Array, ml: Array, mr: Array, normal: Array, energy: Array, inverse: float,
+    c: Array,
+) -> None:  # fmt: skip
+    """What the divergence of rings, v / r, adds to the viscous stress across faces; u is the velocity across, v the
+    radial one, ``inverse`` 1 / r in cells."""
+    half, viscosity, two_thirds = c[1], c[5], c[9]
+    for n in range(ul.size):
+        stress = half * viscosity * (ml[n] + mr[n]) * two_thirds * half * (vl[n] + vr[n]) * inverse
+        normal[n] += stress
+        energy[n] += half * (ul[n] + ur[n]) * stress
+
+
+@kernel
+def _hoop(
+    out: Array, p: Array, west: Array, east: Array, south: Array, north: Array, v: Array, m: Array, rate: float,
+    inverse: float, c: Array,
+) -> None:  # fmt: skip
+    """Add to the radial momentum what pressure and stress around the axis do, (p - tau) / r.
+
+    west, east : u of the neighbours along the axis; south, north : v of those across.  ``inverse`` is 1 / r in cells.
+    """
+    half, viscosity, four_thirds, two_thirds = c[1], c[5], c[8], c[9]
+    for n in range(out.size):
+        around = four_thirds * v[n] * inverse - two_thirds * half * (east[n] - west[n] + north[n] - south[n])
+        out[n] += rate * inverse * (p[n] - viscosity * m[n] * around)
+
+
+@kernel
+def _advance_row(
+    out: Array, old: Array, new: Array, w: Array, a: int, b: int, stride: int, row: int,
+    along: Array, below: Array, above: Array, s: Array, c: Array,
+) -> None:  # fmt: skip
+    """The ring of cells a..b, from fluxes that know nothing of rings yet but ``below``, which was ``above`` before."""
+    nx = b - a
+    g = np.empty(4, dtype=w.dtype)
+    g[0], g[1], g[2], g[3] = row / (row + 0.5), (row + 1.0) / (row + 0.5), 1.0 / (row + 0.5), 1.0 / (row + 1.0)
+    if c[7] != c[0]:
+        x, y = a - 1, b + 1
+        _ring_stress(
+            w[1, x : b], w[1, a:y], w[2, x : b], w[2, a:y], w[7, x : b], w[7, a:y],
+            along[1, : nx + 1], along[3, : nx + 1], g[2], c,
+        )  # fmt: skip
+        x, y = a + stride, b + stride
+        _ring_stress(
+            w[2, a:b], w[2, x:y], w[2, a:b], w[2, x:y], w[7, a:b], w[7, x:y], above[2, :nx], above[3, :nx], g[3], c
+        )  # fmt: skip
+    for k in range(6):
+        _advance_ring(
+            out[k, a:b], old[k, a:b], new[k, a:b],
+            along[k, :nx], along[k, 1 : nx + 1], below[k, :nx], above[k, :nx], s, g,
+        )  # fmt: skip
+    _hoop(
+        out[2, a:b], w[3, a:b], w[1, a - 1 : b - 1], w[1, a + 1 : b + 1], w[2, a - stride : b - stride],
+        w[2, a + stride : b + stride], w[2, a:b], w[7, a:b], s[2], g[2], c,
+    )  # fmt: skip
+
+
+@kernel
+def stage(
+    out: Array, old: Array, new: Array, w: Array, stride: int, ny: int, s: Array, work: Array, c: Array, rings: bool
+) -> None:
     """One stage: ``out = s[0] old + s[1] new - s[2] (differences of the fluxes of w)`` in every cell.
 
     out, old, new : [6, cells]; may be the same array.  w : [8, cells] with ghost cells filled.
     s : [3], the last dt / dx times the weight of the stage.  work : [30, stride] scratch.
+    rings : whether the first row lies on an axis of symmetry
     """
     nx = stride - 4
     states, along, below, above = work[:12], work[12:18], work[18:24], work[24:30]
@@ -266,9 +341,12 @@ def stage(out: Array, old: Array, new: Array, w: Array, stride: int, ny: int, s:
         b = a + nx
         _faces(w, a - 1, b, 1, stride, 1, 2, along, states, c)
         _faces(w, a, b, stride, 1, 2, 1, above, states, c)
-        for k in range(6):
-            _advance(
-                out[k, a:b], old[k, a:b], new[k, a:b],
-                along[k, :nx], along[k, 1 : nx + 1], below[k, :nx], above[k, :nx], s,
-            )  # fmt: skip
+        if rings:
+            _advance_row(out, old, new, w, a, b, stride, row, along, below, above, s, c)
+        else:
+            for k in range(6):
+                _advance(
+                    out[k, a:b], old[k, a:b], new[k, a:b],
+                    along[k, :nx], along[k, 1 : nx + 1], below[k, :nx], above[k, :nx], s,
+                )  # fmt: skip
         below, above = above, below

@@ -31,7 +31,7 @@ class Spark:
 
     Parameters
     ----------
-    energy : per unit depth, in units of the ambient pressure times length squared
+    energy : in units of the ambient pressure times length squared (per unit depth), or length cubed around an axis
     x, y : of the main Gaussian's centre
     tilt : angle of the beam with the x axis, in radians
     """
@@ -41,8 +41,11 @@ class Spark:
     y: float
     tilt: float
 
-    def density(self, x: Floats, y: Floats, spacing: float) -> Floats:
-        """Energy per area [ny, nx] on the cells with centres x [nx], y [ny]; its sum is the energy exactly."""
+    def density(self, x: Floats, y: Floats, spacing: float, lengths: npt.ArrayLike = 1.0) -> Floats:
+        """Energy per area or volume [ny, nx] on the cells with centres x [nx], y [ny]; its sum is the energy exactly.
+
+        lengths : extent of the cells across the picture, see :attr:`.solver.Box.lengths`
+        """
         along = math.cos(self.tilt) * (x - self.x) + math.sin(self.tilt) * (y[:, None] - self.y)
         across = -math.sin(self.tilt) * (x - self.x) + math.cos(self.tilt) * (y[:, None] - self.y)
         length, width = SPARK_ASPECT * SPARK_RADIUS, SPARK_RADIUS
@@ -50,7 +53,7 @@ class Spark:
         tail = np.exp(
             -(((along + TAIL_DISTANCE * width) / (TAIL_SIZE * length)) ** 2) - (across / (TAIL_SIZE * width)) ** 2
         )
-        main_sum, tail_sum = float(main.sum()), float(tail.sum())
+        main_sum, tail_sum = float((main * lengths).sum()), float((tail * lengths).sum())
         if not (main_sum > 0 and tail_sum > 0):
             raise ValueError(f"the spark at ({self.x}, {self.y}) lies outside the window")
         shape = (1.0 - TAIL_SHARE) * main / main_sum + TAIL_SHARE * tail / tail_sum
@@ -72,12 +75,20 @@ class Jet:
         return share
 
 
-def start(cells: int, jet: Jet, spark: Spark, dtype: str = "float32") -> Box:
-    """The box [cells, cells] at time 0, just after the spark."""
+def start(cells: int, jet: Jet, spark: Spark, dtype: str = "float32", axisymmetric: bool = False) -> Box:
+    """The box [cells, cells], or [cells / 2, cells] above the axis, at time 0, just after the spark."""
     spacing = WINDOW / cells
-    box = Box(cells, cells, spacing, dtype=dtype)
+    if axisymmetric:
+        if spark.y != 0.0 or math.sin(spark.tilt) ** 2 > 1e-12:
+            raise ValueError(
+                f"around an axis the spark must stand on it, along the beam: y = 0, tilt 0 or pi; got y = {spark.y}, "
+                f"tilt = {spark.tilt}"
+            )
+        box = Box(cells, cells // 2, spacing, sides=(("open", "open"), ("axis", "open")), dtype=dtype)
+    else:
+        box = Box(cells, cells, spacing, dtype=dtype)
     x, y = box.centres
     share = jet.profile(y)[:, None]
     box.set_state(1.0, jet.velocity * share, 0.0, 1.0, jet.phi * share, 1.0)
-    box.add_energy(spark.density(x, y, spacing))
+    box.add_energy(spark.density(x, y, spacing, box.lengths))
     return box

@@ -14,7 +14,7 @@ from gmvae_fast.data.snapshots import Snapshots
 from gmvae_fast.data.systems._arguments import one_of
 from gmvae_fast.data.systems._runs import Progress, join_runs, run_cases
 
-from .designs import DESIGNS, plan
+from .designs import DESIGNS, GEOMETRIES, plan
 from .outcomes import OUTCOMES, STAGES
 
 #: Changes whenever the numbers a run produces change; part of every cache key.
@@ -37,6 +37,7 @@ def simulate(
     seed: int = 0,
     size: str = "demo",
     *,
+    geometry: str = "planar",
     knife: str = "x",
     snapshots_per_run: int | None = None,
     workers: int | None = None,
@@ -54,6 +55,8 @@ def simulate(
     seed : int
         Of the design and of the camera's noise.
     size : "tiny" (seconds, too coarse for physics), "demo" (coarse) or "paper" (twice finer, much slower)
+    geometry : "planar", or "axisymmetric": a round jet, and sparks on its axis along the beam (position across the jet
+        and tilt of the designs have no effect, energies lie in a range of their own)
     knife : "x" or "y", the direction of the density gradient that is seen
     snapshots_per_run : int
         At most this many frames of a run, default 40 (10 for "tiny"); a shorter run ends earlier, so its outcome
@@ -82,6 +85,7 @@ def simulate(
     """
     one_of("design", design, DESIGNS)
     one_of("size", size, SIZES)
+    one_of("geometry", geometry, GEOMETRIES)
     one_of("knife", knife, ("x", "y"))
     n_runs = DEFAULT_RUNS[size] if n_runs is None else check_integer("n_runs", n_runs, 1)
     seed = check_integer("seed", seed, 0)
@@ -91,15 +95,18 @@ def simulate(
     from .cases import IgnitionCase, IgnitionRun
 
     noise = [int(np.random.SeedSequence([seed, 1, run]).generate_state(1)[0]) for run in range(n_runs)]
-    settings["knife"] = knife
+    axisymmetric = geometry == "axisymmetric"
+    settings |= {"knife": knife, "axisymmetric": axisymmetric}
+    drawn = plan(design, n_runs, seed, MOST_ATTEMPTS, axisymmetric=axisymmetric)
     runs = [
         IgnitionRun(tuple(IgnitionCase(noise_seed=s, **{**settings, **p}) for p in draws))
-        for draws, s in zip(plan(design, n_runs, seed, MOST_ATTEMPTS), noise, strict=True)
+        for draws, s in zip(drawn, noise, strict=True)
     ]
     results = run_cases("ignition", SOLVER_VERSION, runs, workers, cache_dir, progress)
     rejected = [int(result["rejected"]) for result in results]
     attributes = {
         "system": "ignition",
+        "geometry": geometry,
         "design": design,
         "size": size,
         "seed": seed,

@@ -22,7 +22,7 @@ from .fluxes import GHOSTS, N_CONSERVED, N_PRIMITIVE, PRESSURE_FLOOR, fastest, g
 from .reaction import react
 
 Floats = npt.NDArray[np.float64]
-Side = Literal["open", "wall", "periodic"]
+Side = Literal["open", "wall", "periodic", "axis"]
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,15 @@ class Gas:
 
 
 class Box:
-    """A rectangle of square cells.
+    """A rectangle of square cells, or what it becomes when it turns around its lower side.
 
     Parameters
     ----------
     nx, ny : cells
     spacing : width of a cell
     gas : material
-    sides : kinds of the (left and right, lower and upper) sides
+    sides : kinds of the (left and right, lower and upper) sides; with "axis" as the lower one the cells are rings
+        around it: y is the distance from the axis, v the radial velocity
     dtype : "float32" or "float64"
     cfl : share of the largest stable time step
 
@@ -96,9 +97,12 @@ class Box:
         unknown = [side for pair in sides for side in pair if side not in SIDES]
         if unknown:
             raise ValueError(f"sides must be among {sorted(SIDES)}, got {unknown}")
+        if "axis" in (*sides[0], sides[1][1]):
+            raise ValueError(f"only the lower side can be the axis, got sides={sides}")
         self.nx, self.ny, self.spacing = nx, ny, spacing
         self.gas = Gas() if gas is None else gas
         self.sides, self.cfl, self.time = sides, cfl, 0.0
+        self.axisymmetric = sides[1][0] == "axis"
         self.stride = nx + 2 * GHOSTS
         cells = self.stride * (ny + 2 * GHOSTS)
         self.q = np.ones((N_CONSERVED, cells), dtype=dtype)
@@ -112,10 +116,17 @@ class Box:
 
     @property
     def centres(self) -> tuple[Floats, Floats]:
-        """x [nx] from 0 and y [ny] about 0 of the cells' centres."""
+        """x [nx] from 0 and y [ny], about 0 or from the axis, of the cells' centres."""
+        first = 0.0 if self.axisymmetric else 0.5 * self.ny
         x: Floats = (np.arange(self.nx, dtype=np.float64) + 0.5) * self.spacing
-        y: Floats = (np.arange(self.ny, dtype=np.float64) + 0.5 - 0.5 * self.ny) * self.spacing
+        y: Floats = (np.arange(self.ny, dtype=np.float64) + 0.5 - first) * self.spacing
         return x, y
+
+    @property
+    def lengths(self) -> Floats:
+        """Extent of the cells of each row across the picture [ny, 1]: 1, or the circumference of the rings."""
+        y = self.centres[1][:, None]
+        return 2.0 * np.pi * y if self.axisymmetric else np.ones_like(y)
 
     def inner(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The cells [..., ny, nx] without ghosts of a flat array [..., cells], as a view."""
@@ -149,7 +160,7 @@ class Box:
             outside[:] = np.pad(values, ((0, 0), (extra, extra)), mode="edge")
 
     def add_energy(self, density: npt.NDArray[Any]) -> None:
-        """Deposit energy per area [ny, nx] at constant volume."""
+        """Deposit energy per area, or per volume around an axis, [ny, nx] at constant volume."""
         self.inner(self.q)[3] += density
 
     def outside_velocity(self, side: Literal["left", "right", "lower", "upper"], inward: float) -> None:
@@ -163,7 +174,7 @@ class Box:
 
     def totals(self) -> dict[str, float]:
         """Mass, energy (chemical included), element excess F - O, and burnt mass (1 - O) over the box."""
-        q = self.inner(self.q).astype(np.float64).sum(axis=(1, 2)) * self.spacing**2
+        q = (self.inner(self.q).astype(np.float64) * self.lengths).sum(axis=(1, 2)) * self.spacing**2
         return {
             "mass": float(q[0]),
             "energy": float(q[3] + self.gas.chemical_energy * q[4]),
@@ -236,4 +247,4 @@ class Box:
 
     def _stage(self, out: npt.NDArray[Any], new: npt.NDArray[Any], weights: tuple[float, float, float]) -> None:
         s = np.array(weights, dtype=self.q.dtype)
-        stage(out, self.q, new, self._w, self.stride, self.ny, s, self._work, self._constants)
+        stage(out, self.q, new, self._w, self.stride, self.ny, s, self._work, self._constants, self.axisymmetric)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from gmvae_fast.data.systems._runs import Interrupted
 from gmvae_fast.data.systems._validation import ValidationReport, ValidationRow
 
-from .designs import DESIGNS, Design
+from .designs import DESIGNS, GEOMETRIES, Design
 from .runs import SimulationError
 from .simulate import SIZES, simulate
 from .validation import validate
 
 __all__ = [
     "DESIGNS",
+    "GEOMETRIES",
     "SIZES",
     "Design",
     "Interrupted",

@@ -108,3 +108,4 @@ DESIGNS: dict[str, dict[str, Callable[[int, int], Design]]] = {
         "onset": free_stream_onset,
     },
 }
+GEOMETRIES = tuple(DESIGNS)
