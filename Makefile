@@ -9,7 +9,7 @@ BUILD_INPUTS := pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell f
 # Idle OpenMP threads sleep instead of spinning: on shared cores spinning makes small steps many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-vtk setup lint format typecheck bench bench-io bench-io-well bench-others bench-spectral sanitize validate clean
+.PHONY: demo test test-vtk setup lint format typecheck bench bench-io bench-io-well bench-others bench-spectral sanitize validate study clean
 
 demo: setup  ## simulate, train on three seeds, score, report: demo/channel/report.html
 	$(BIN)/gmvae-fast demo
@@ -89,6 +89,9 @@ BENCH_N ?= 200000
 bench-spectral: setup  ## the spectral metric against scipy and FAISS; a million latents to scores
 	GMVAE_BENCH_N=$(BENCH_N) $(BIN)/python $(BENCH) benchmarks/bench_spectral.py benchmarks/bench_spectral_modes.py
 	$(BIN)/python benchmarks/spectral_million.py
+
+study: setup  ## the GM-VAE beside its relatives and baselines: study/all-quick/report.html
+	$(BIN)/gmvae-fast study all --profile quick
 
 validate: setup  ## the solvers against the literature and exact results
 	$(BIN)/gmvae-fast validate wake

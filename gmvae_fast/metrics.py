@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,16 @@ class ClusterAgreement:
     ----------
     ari, nmi : float
         Adjusted Rand index (1 equal, 0 chance) and normalised mutual information.
+    accuracy : float
+        Share of snapshots in their class when every class is matched with one component at most, as well as possible
+        (`scipy.optimize.linear_sum_assignment`).
     contingency : int [n_classes, n_components]
         Snapshots of each class (rows, ascending) in each component (columns 0..K-1).
     """
 
     ari: float
     nmi: float
+    accuracy: float
     contingency: npt.NDArray[np.int64]
 
 
@@ -48,5 +53,6 @@ def cluster_agreement(labels: npt.ArrayLike, components: npt.ArrayLike, n_compon
     return ClusterAgreement(
         ari=float(adjusted_rand_score(known, found)),
         nmi=float(normalized_mutual_info_score(known, found)),
+        accuracy=float(table[linear_sum_assignment(table, maximize=True)].sum() / known.size),
         contingency=table,
     )

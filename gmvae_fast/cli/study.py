@@ -1,7 +1,8 @@
-"""report, demo"""
+"""report, study, demo"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gmvae_fast.cli._app import Result, command
-from gmvae_fast.cli._options import QuietOption, StudyArgument, complete_preset, integers
+from gmvae_fast.cli._options import QuietOption, StudyArgument, complete_preset, integers, split
 
 
 @command
@@ -23,6 +24,43 @@ def report(
 
     path = build_report(study, out)
     return Result(str(path), {"report": path})
+
+
+@command
+def study(
+    system: Annotated[str, typer.Argument(help="surface_reaction, wake, ignition, or all; or channel, free_stream.")],
+    profile: Annotated[str, typer.Option(help="quick (5 seeds), full (10 seeds) or tiny (a check).")] = "quick",
+    out: Annotated[Path | None, typer.Option(help="Folder of results; default study/SYSTEM-PROFILE.")] = None,
+    arms: Annotated[
+        str | None, typer.Option(help="Arms to compare with block, like pca,vae,joint; default all.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes at a time; default: all cores.")] = None,
+    quiet: QuietOption = False,
+) -> Result:
+    """Compare the GM-VAE with relatives and baselines; a stopped study goes on. Exit code 1 on a missed target."""
+    from gmvae_fast.report import build_comparison
+    from gmvae_fast.studies.comparison import run_study
+
+    folder = out or Path("study") / f"{system}-{profile}"
+    outcome = run_study(
+        system,
+        folder,
+        profile=profile,
+        arms=split(arms),
+        workers=workers,
+        progress=not quiet,
+        say=functools.partial(print, file=sys.stderr),
+    )
+    page = build_comparison(folder)
+    lines = [f"{'pass' if t.passed else 'MISS'}  {t.name}: {t.value:.4g} ({t.bound})" for t in outcome.targets]
+    lines += [f"FAILED  {failure.unit}: {failure.message}" for failure in outcome.failures]
+    data = {
+        "report": page,
+        "targets": [dataclasses.asdict(target) for target in outcome.targets],
+        "failures": [{"unit": str(failure.unit), "message": failure.message} for failure in outcome.failures],
+        "passed": outcome.passed,
+    }
+    return Result("\n".join([*lines, str(page)]), data, outcome.passed)
 
 
 @command

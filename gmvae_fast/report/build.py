@@ -38,8 +38,33 @@ def build_report(study_dir: str | os.PathLike[str], out: str | os.PathLike[str] 
     from gmvae_fast.report.page import render_page  # needs the extras, so only after the check
 
     study_dir = Path(study_dir)
-    html = render_page(load_study(study_dir))
-    target = study_dir if out is None else Path(out)
+    return _write(render_page(load_study(study_dir)), study_dir if out is None else Path(out))
+
+
+def build_comparison(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
+    """Write the page of a comparison (`gmvae_fast.studies.comparison`) as a single self-contained HTML file.
+
+    Parameters
+    ----------
+    folder
+        With ``results.csv`` and ``arrays``: the page is made from these alone.
+    out
+        As for `build_report`.
+
+    Raises
+    ------
+    StudyError
+        Where there is no result file, or it is damaged.
+    ImportError
+        matplotlib or jinja2 is not installed.
+    """
+    _require_extras()
+    from gmvae_fast.report.comparison import render_comparison
+
+    return _write(render_comparison(Path(folder)), Path(folder) if out is None else Path(out))
+
+
+def _write(html: str, target: Path) -> Path:
     if target.is_dir():
         target = target / DEFAULT_NAME
     with atomic_writer(target) as stream:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from gmvae_fast.report import numbers
 from gmvae_fast.report.drawing import Image, enumerate_words, figure_style
+from gmvae_fast.report.environment import page_template
 from gmvae_fast.report.field_figures import MAX_SAMPLES, reconstruction_figure, samples_figure
 from gmvae_fast.report.history_figures import history_figure, scores_figure, sweep_figure
 from gmvae_fast.report.latent_figures import (
@@ -68,14 +67,10 @@ class RunView:
 
 def render_page(study: Study) -> str:
     """The whole page as HTML; every string from the study is escaped by the template engine."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = resources.files("gmvae_fast.report").joinpath("template.html").read_text(encoding="utf-8")
     with figure_style():
         views = [_run_view(study, run) for run in study.runs]
         overview = scores_figure(study.runs)
-    return environment.from_string(source).render(
+    return page_template("template.html").render(
         study=study,
         lead=_lead(study),
         facts=_facts(study),

@@ -6,12 +6,13 @@ import importlib.metadata
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 from gmvae_fast._native import native_status
 
-_PACKAGES = ("gmvae_fast", "torch", "numpy", "scipy", "faiss-cpu", "numba", "scikit-learn", "matplotlib")
+_PACKAGES = ("gmvae_fast", "torch", "numpy", "scipy", "faiss-cpu", "numba", "scikit-learn", "umap-learn", "matplotlib")
 
 
 def command_line() -> str:
@@ -52,3 +53,20 @@ def _processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def revision() -> str:
+    """Git revision of the source tree the package runs from, ``+`` behind it where files differ; empty without one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        name = _git(root, "rev-parse", "--short=12", "HEAD")
+        return name + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,139 @@
+"""What the study must show, checked from its rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gmvae_fast.studies.comparison.arms import ARMS, REFERENCE
+from gmvae_fast.studies.comparison.cases import CASES, StudyCase
+from gmvae_fast.studies.comparison.questions import regimes, smoothness, stability
+from gmvae_fast.studies.comparison.results import Results
+from gmvae_fast.studies.comparison.statistics import spread
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the table.
+
+    Attributes
+    ----------
+    name : str
+    value : float
+        NaN where it was not measured.
+    bound : str
+    passed : bool
+    """
+
+    name: str
+    value: float
+    bound: str
+    passed: bool
+
+
+#: Mean ARI of the reference arm over seeds, by case: with what, and at least how much.
+LEAST_ARI = {"surface_reaction": ("branch", 0.95), "channel": ("re_group", 0.95), "ignition": ("ignited, by run", 0.6)}
+#: Systems on which the reference's main quantity must be at least as smooth as every baseline's.
+LEAST_SMOOTHEST = 2
+
+
+def check_targets(results: Results) -> list[Target]:
+    """The targets that the measured cases allow, in order."""
+    cases = [CASES[name] for name in results.systems if name in CASES]
+    return [target for check in CHECKS for target in check(results, cases)]
+
+
+def _agreement(results: Results, cases: list[StudyCase]) -> list[Target]:
+    found = []
+    for case in cases:
+        if case.name in LEAST_ARI:
+            label, least = LEAST_ARI[case.name]
+            mean = spread(list(results.values(case.name, regimes.NAME, "ARI", REFERENCE, detail=label).values())).mean
+            found.append(
+                Target(f"{case.name}: ARI with {label}, mean over seeds", mean, f">= {least:g}", mean >= least)
+            )
+    return found
+
+
+def _sound(results: Results, cases: list[StudyCase]) -> list[Target]:
+    found = []
+    for metric, text in (("diverged", "runs that diverged"), ("dead components", "dead components")):
+        counts = [results.values(case.name, stability.NAME, metric, REFERENCE) for case in cases]
+        total = float(sum(sum(count.values()) for count in counts)) if all(counts) else math.nan
+        found.append(Target(f"{REFERENCE}: {text}, all systems and seeds", total, "= 0", total == 0))
+    return found
+
+
+def _phase_and_reynolds(results: Results, cases: list[StudyCase]) -> list[Target]:
+    found = []
+    for case in cases:
+        if case.name == "free_stream":
+            for label in ("phase_bin", "re_group"):
+                values = results.values(case.name, regimes.NAME, "NMI", REFERENCE, detail=label)
+                mean = spread(list(values.values())).mean
+                found.append(Target(f"free_stream: NMI with {label}, mean over seeds", mean, "reported", mean == mean))
+    return found
+
+
+def _steadier_than_joint(results: Results, cases: list[StudyCase]) -> list[Target]:
+    """Root mean square, over systems with known regimes, of the standard deviations over seeds."""
+    found = {}
+    for arm in (REFERENCE, "joint"):
+        stds = [
+            spread(
+                list(results.values(case.name, regimes.NAME, "ARI", arm, detail=LEAST_ARI[case.name][0]).values())
+            ).std
+            for case in cases
+            if case.name in LEAST_ARI
+        ]
+        found[arm] = math.sqrt(float(np.mean(np.square(stds)))) if stds else math.nan
+    if math.isnan(found["joint"]):
+        return []
+    return [
+        Target(
+            f"spread of the ARI over seeds, {REFERENCE}",
+            found[REFERENCE],
+            f"< {found['joint']:.4g}, that of joint",
+            found[REFERENCE] < found["joint"],
+        )
+    ]
+
+
+def _smoothest(results: Results, cases: list[StudyCase]) -> list[Target]:
+    """On how many systems no baseline is smoother in the main quantity, by the mean over seeds."""
+    baselines = [name for name, arm in ARMS.items() if arm.family == "baseline"]
+    count, measured = 0, 0
+    for system in dict.fromkeys(case.system for case in cases):
+        verdicts = [_is_smoothest(results, case, baselines) for case in cases if case.system == system]
+        known = [verdict for verdict in verdicts if verdict is not None]
+        measured += bool(known)
+        count += bool(known) and all(known)
+    if not measured:
+        return []
+    least = min(LEAST_SMOOTHEST, measured)
+    return [
+        Target(
+            "systems on which no baseline is smoother in the main quantity", float(count), f">= {least}", count >= least
+        )
+    ]
+
+
+def _is_smoothest(results: Results, case: StudyCase, baselines: list[str]) -> bool | None:
+    def mean(arm: str) -> float:
+        values = results.values(case.name, smoothness.NAME, "score", arm, detail=case.main_quantity)
+        return spread(list(values.values())).mean
+
+    others = [value for value in map(mean, baselines) if not math.isnan(value)]
+    return bool(mean(REFERENCE) >= max(others)) if others else None
+
+
+CHECKS: tuple[Callable[[Results, list[StudyCase]], list[Target]], ...] = (
+    _agreement,
+    _phase_and_reynolds,
+    _steadier_than_joint,
+    _sound,
+    _smoothest,
+)

@@ -1,0 +1,201 @@
+"""The comparison from end to end on the smallest profile: store, resuming, tables, page, command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from gmvae_fast.cli import app
+from gmvae_fast.report import build_comparison
+from gmvae_fast.studies.comparison import PROFILES, ResultStore, check_targets, load_results, run_study
+from gmvae_fast.studies.comparison.arms import ARMS, REFERENCE, Arm
+from gmvae_fast.studies.comparison.questions.regimes import majority_by_run
+from gmvae_fast.studies.comparison.results import Results
+from gmvae_fast.studies.comparison.rows import Row
+from gmvae_fast.studies.comparison.statistics import holm, paired_test, spread
+from gmvae_fast.studies.folder import StudyError
+from gmvae_fast.training import TrainingDiverged
+
+SYSTEM = "surface_reaction"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    again(folder, folder / "out")
+    return folder
+
+
+def again(study: Path, out: Path) -> list[str]:
+    """Run the study of the fixture in ``out``; what was said."""
+    said: list[str] = []
+    outcome = run_study(
+        SYSTEM,
+        out,
+        profile="tiny",
+        arms=["pca", "joint"],
+        workers=1,
+        progress=False,
+        cache_dir=study / "cache",
+        say=said.append,
+    )
+    assert not outcome.failures
+    return said
+
+
+def test_every_arm_answers_on_every_seed(study: Path) -> None:
+    results = load_results(study / "out" / "results.csv")
+    assert results.systems == (SYSTEM,)
+    assert set(results.arms(SYSTEM)) == {"block", "joint", "pca"}
+    for arm in ("block", "joint", "pca"):
+        for question, metric, detail in (
+            ("smoothness", "score", "rho_final"),
+            ("regimes", "ARI", "branch"),
+            ("regimes", "accuracy", "branch"),
+            ("stability", "dead components", ""),
+            ("reconstruction", "error", "held out"),
+        ):
+            assert set(results.values(SYSTEM, question, metric, arm, detail=detail)) == {0, 1}, (arm, metric)
+
+
+def test_rows_carry_where_they_come_from(study: Path) -> None:
+    rows = load_results(study / "out" / "results.csv").rows
+    assert all(len(row.config_hash) == 16 and "torch=" in row.versions for row in rows)
+    hashes = {(row.arm, row.seed): row.config_hash for row in rows if row.seed >= 0}
+    assert len(set(hashes.values())) == len(hashes) == 6
+
+
+def test_finished_units_are_not_done_again(study: Path) -> None:
+    before = (study / "out" / "results.csv").read_bytes()
+    assert "6 units, 6 of them done before" in again(study, study / "out")
+    assert (study / "out" / "results.csv").read_bytes() == before
+
+
+def test_a_unit_that_was_cut_off_is_done_again_with_the_same_numbers(study: Path, tmp_path: Path) -> None:
+    whole = (study / "out" / "results.csv").read_text()
+    (tmp_path / "results.csv").write_text(whole[: len(whole) - 200])
+    assert "6 units, 5 of them done before" in again(study, tmp_path)
+    first, second = (load_results(path / "results.csv") for path in (study / "out", tmp_path))
+    for question, metric, detail in (("regimes", "ARI", "branch"), ("smoothness", "score", "rho_final")):
+        for arm in ("block", "joint", "pca"):
+            found = first.values(SYSTEM, question, metric, arm, detail=detail)
+            assert found == second.values(SYSTEM, question, metric, arm, detail=detail)
+
+
+def test_another_file_in_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(StudyError, match="not a result file of a study"):
+        ResultStore(tmp_path)
+    with pytest.raises(StudyError, match="no such file"):
+        load_results(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("system", "profile", "arms", "message"),
+    [
+        ("turbine", "tiny", None, "system must be one of"),
+        (SYSTEM, "slow", None, "profile must be one of"),
+        (SYSTEM, "tiny", ["vqvae"], "arms must be of"),
+    ],
+)
+def test_unknown_names(tmp_path: Path, system: str, profile: str, arms: list[str] | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run_study(system, tmp_path, profile=profile, arms=arms, progress=False)
+
+
+def test_a_diverged_run_counts_and_an_error_does_not_end_the_study(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverges(*_: object) -> None:
+        raise TrainingDiverged("the loss became nan")
+
+    def fails(*_: object) -> None:
+        raise ValueError("no such luck")
+
+    monkeypatch.setitem(ARMS, "joint", Arm("joint", "diverges", diverges, "GM-VAE"))  # type: ignore[arg-type]
+    monkeypatch.setitem(ARMS, "pca", Arm("pca", "fails", fails, "baseline"))  # type: ignore[arg-type]
+    outcome = run_study(
+        SYSTEM,
+        tmp_path,
+        profile=dataclasses.replace(PROFILES["tiny"], seeds=(0,)),
+        arms=["pca", "joint"],
+        workers=1,
+        progress=False,
+        cache_dir=study / "cache",
+        say=lambda line: None,
+    )
+    assert [str(f.unit) for f in outcome.failures] == ["surface_reaction, pca, seed 0"]
+    assert outcome.failures[0].message == "ValueError: no such luck"
+    assert not outcome.passed
+    results = load_results(tmp_path / "results.csv")
+    assert results.values(SYSTEM, "stability", "diverged", "joint") == {0: 1.0}
+    assert results.values(SYSTEM, "stability", "diverged", "block") == {0: 0.0}
+
+
+def test_the_page_is_made_from_the_folder_alone_and_escapes(study: Path, tmp_path: Path) -> None:
+    page = build_comparison(study / "out", tmp_path / "page.html").read_text()
+    for said in ("What must hold", "Where block loses", "Smoothness of physical quantities", "Regimes", "rho_final"):
+        assert said in page
+    assert page.count("data:image/png;base64,") == 2
+    text = (study / "out" / "results.csv").read_text()
+    (tmp_path / "results.csv").write_text(text.replace("rho_final", "<script>x</script>"))
+    assert "<script>" not in build_comparison(tmp_path).read_text()
+
+
+def test_the_command(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GMVAE_FAST_CACHE", str(study / "cache"))
+    arguments = ["study", SYSTEM, "--profile", "tiny", "--arms", "pca,joint", "--workers", "1", "--quiet"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(study / "out"), "--json"])
+    found = json.loads(done.stdout)
+    assert done.exit_code == (0 if found["passed"] else 1)
+    assert Path(found["report"]).is_file()
+    assert found["targets"][0]["name"] == "surface_reaction: ARI with branch, mean over seeds"
+
+
+def row(arm: str, seed: int, value: float) -> Row:
+    return Row(SYSTEM, arm, "", seed, "regimes", "ARI", "branch", value, "h", "", "", 0.0)
+
+
+def test_targets_say_what_is_missed() -> None:
+    rows = [row(REFERENCE, s, 0.9 + 0.01 * s) for s in range(5)] + [row("joint", s, 0.9 + 0.001 * s) for s in range(5)]
+    targets = {t.name: t for t in check_targets(Results(rows))}
+    ari = targets["surface_reaction: ARI with branch, mean over seeds"]
+    assert ari.value == pytest.approx(0.92)
+    assert not ari.passed
+    steady = targets["spread of the ARI over seeds, block"]
+    assert steady.value == pytest.approx(np.std([0.9, 0.91, 0.92, 0.93, 0.94], ddof=1))
+    assert not steady.passed
+    assert not targets["block: runs that diverged, all systems and seeds"].passed  # not measured
+
+
+def test_statistics_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=8), rng.normal(0.4, 1, size=8)
+    found = paired_test(dict(enumerate(a)), dict(enumerate(b)))
+    assert found.n == 8
+    assert found.difference == pytest.approx((a - b).mean())
+    assert found.p_t == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(a, b).pvalue)
+    only_common = paired_test({0: 1.0, 1: 2.0, 5: 9.0}, {0: 0.5, 1: 1.0, 7: 3.0})
+    assert (only_common.n, only_common.difference) == (2, 0.75)
+    assert paired_test({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0}).p_t == 1
+    assert math.isnan(paired_test({0: 1.0}, {0: 2.0}).p_t)
+    assert spread([1.0, 3.0, math.nan]).std == pytest.approx(math.sqrt(2))
+    assert spread([]).n == 0
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, math.nan]) == pytest.approx([0.03, 0.06, 0.06, math.nan], nan_ok=True)
+    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+
+
+def test_the_majority_of_a_run() -> None:
+    trajectory = np.array([5, 5, 5, 2, 2, 9])
+    assert majority_by_run(trajectory, np.array([1, 0, 1, 2, 0, 1])).tolist() == [0, 1, 1]
