@@ -93,6 +93,10 @@ bench-spectral: setup  ## the spectral metric against scipy and FAISS; a million
 study: setup  ## the GM-VAE beside its relatives and baselines: study/all-quick/report.html
 	$(BIN)/gmvae-fast study all --profile quick
 
+.PHONY: crash
+crash: setup  ## kill -9 at 50 random moments of training, embedding and simulation
+	$(BIN)/python scripts/crash_test.py --kills 50
+
 validate: setup  ## the solvers against the literature and exact results
 	$(BIN)/gmvae-fast validate wake
 	$(BIN)/gmvae-fast validate surface_reaction

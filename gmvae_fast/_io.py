@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import glob
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,14 +17,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
+from gmvae_fast._locks import have_locks, try_lock
 
 PARTIAL_SUFFIX = ".partial"
 #: Where there are no locks, a temporary file this old was left by a process that was killed.
 _ABANDONED_SECONDS = 86400.0
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2 in Linux
 
 
 @contextlib.contextmanager
@@ -31,70 +32,115 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     On any error (a full disk included) the temporary file is removed and what stood at ``path`` is untouched; an
     OSError then names ``path``. What a killed process left of an earlier attempt is removed too.
     """
+    with atomic_path(path) as name, open(name, "wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[Path]:
+    """Name of a temporary file or ``folder`` beside ``path``, for what only takes names; as `atomic_writer` otherwise.
+
+    It exists and is locked (flock) until it is renamed over ``path``; an existing folder there is exchanged for it.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(target.parent, target.name)
     try:
-        with _temporary(target) as name:
-            with open(name, "wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(name, target)
+        with _temporary(target, folder) as name:
+            yield name
+            if target.is_dir() and folder:
+                _exchange(name, target)
+            else:
+                os.replace(name, target)
     except OSError as err:
         if err.errno is not None and (err.filename is None or str(err.filename).endswith(PARTIAL_SUFFIX)):
             err.filename = os.fspath(target)  # a failed write knows its errno only
         raise
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise the OSError that writing ``path`` would, before hours of work are done for it."""
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(target, False):
+            pass
+    except OSError as err:
+        err.filename = os.fspath(target)
+        raise
+
+
 @contextlib.contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
-    """Name of a new file beside ``target``, locked while it is in use and removed if it is still there then."""
+def _temporary(target: Path, folder: bool) -> Iterator[Path]:
+    """Name of a new file or folder beside ``target``, locked while in use and removed if it is still there then."""
     while True:
         name = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
-        # With the user's umask; tempfile would make it private.
-        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        locked = _lock(handle)
-        if locked is None or (locked and name.exists()):
+        handle = _create(name, folder)
+        locked = handle is not None and try_lock(handle)
+        if locked is not False and name.exists():
             break
-        os.close(handle)  # taken for abandoned before it was locked
-    if fcntl is None:
+        if handle is not None:
+            os.close(handle)  # taken for abandoned before it was locked
+    if handle is not None and not have_locks():
         os.close(handle)  # open files cannot be renamed there
+        handle = None
     try:
         yield name
     finally:
-        name.unlink(missing_ok=True)
-        if fcntl is not None:
+        _remove(name)
+        if handle is not None:
             os.close(handle)
 
 
-def remove_abandoned(folder: str | os.PathLike[str], target: str = "") -> int:
-    """Delete temporary files (of the file called ``target``, or of all) whose writers were killed; how many.
+def _create(name: Path, folder: bool) -> int | None:
+    # With the user's umask; tempfile would make it private.
+    if not folder:
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    name.mkdir()
+    return os.open(name, os.O_RDONLY) if have_locks() else None
 
-    A living writer holds a lock on its file. Where there are no locks, files of the last day stay.
+
+def _remove(name: Path) -> None:
+    if name.is_dir() and not name.is_symlink():
+        shutil.rmtree(name)
+    else:
+        name.unlink(missing_ok=True)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Two folders change names in one step, where the system can (Linux); elsewhere ``old`` is set aside first."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _RENAME_EXCHANGE) == 0:
+            return
+    aside = old.with_name(f".{old.name}.{secrets.token_hex(4)}.old")
+    os.rename(old, aside)
+    os.rename(new, old)
+    shutil.rmtree(aside)
+
+
+def remove_abandoned(folder: str | os.PathLike[str], target: str = "") -> int:
+    """Delete temporary files and folders (those of ``target``, or all) whose writers were killed; how many.
+
+    A living writer holds a lock. Where there are no locks, what is younger than a day stays.
     """
     removed = 0
     pattern = f".{glob.escape(target)}.*{PARTIAL_SUFFIX}" if target else f".*{PARTIAL_SUFFIX}"
     for name in Path(folder).glob(pattern):
-        with contextlib.suppress(OSError), open(name, "r+b") as stream:
-            locked = _lock(stream.fileno())
-            if locked or (locked is None and time.time() - os.fstat(stream.fileno()).st_mtime > _ABANDONED_SECONDS):
-                name.unlink()
-                removed += 1
+        with contextlib.suppress(OSError):
+            handle = os.open(name, os.O_RDONLY if name.is_dir() else os.O_RDWR)
+            try:
+                locked = try_lock(handle)
+                if locked or (locked is None and time.time() - os.fstat(handle).st_mtime > _ABANDONED_SECONDS):
+                    _remove(name)
+                    removed += 1
+            finally:
+                os.close(handle)
     return removed
-
-
-def _lock(handle: int) -> bool | None:
-    """Whether the open file is now locked by us; None where there are no locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from gmvae_fast import _io
-from gmvae_fast._io import atomic_writer, fcntl, remove_abandoned, to_jsonable, write_json, write_npz
+from gmvae_fast import _locks
+from gmvae_fast._io import atomic_path, atomic_writer, remove_abandoned, to_jsonable, write_json, write_npz
 
 
 class FullDisk(Exception):
@@ -126,12 +126,12 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
     with atomic_writer(tmp_path / "file") as stream:
         stream.write(b"whole")
     assert only(tmp_path) == [".file.partial.txt", ".folder.0a.partial", ".other.0a.partial", "file"]
-    assert remove_abandoned(tmp_path) == 1
-    assert only(tmp_path) == [".file.partial.txt", ".folder.0a.partial", "file"]
+    assert remove_abandoned(tmp_path) == 2
+    assert only(tmp_path) == [".file.partial.txt", "file"]
     assert remove_abandoned(tmp_path / "missing") == 0
 
 
-@pytest.mark.skipif(fcntl is None, reason="no locks here")
+@pytest.mark.skipif(not _locks.have_locks(), reason="no locks here")
 def test_a_file_that_is_being_written_is_nobodys_leftover(tmp_path):
     path = tmp_path / "file"
     with atomic_writer(path) as slow:
@@ -146,7 +146,7 @@ def test_a_file_that_is_being_written_is_nobodys_leftover(tmp_path):
 
 
 def test_without_locks_age_tells(tmp_path, monkeypatch):
-    monkeypatch.setattr(_io, "fcntl", None)
+    monkeypatch.setattr(_locks, "fcntl", None)
     young, old = tmp_path / ".a.0.partial", tmp_path / ".b.0.partial"
     for name in (young, old):
         name.write_bytes(b"half")
@@ -173,3 +173,30 @@ def test_writers_of_one_file_at_a_time_leave_one_whole_file(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, contents))
     assert only(tmp_path) == ["file"]
+
+
+def test_a_folder_appears_whole_and_takes_the_place_of_an_old_one(tmp_path):
+    target = tmp_path / "store"
+    for content in ("first", "second"):
+        with atomic_path(target, folder=True) as name:
+            (name / "inner").mkdir()
+            (name / "inner" / "file").write_text(content)
+            assert remove_abandoned(tmp_path) == 0
+            assert not target.exists() or (target / "inner" / "file").read_text() == "first"
+        assert (target / "inner" / "file").read_text() == content
+    assert only(tmp_path) == ["store"]
+
+    def fail():
+        with atomic_path(target, folder=True) as name:
+            (name / "half").write_text("x")
+            raise FullDisk
+
+    with pytest.raises(FullDisk):
+        fail()
+    assert only(tmp_path) == ["store"]
+    assert (target / "inner" / "file").read_text() == "second"
+
+
+def test_folders_are_exchanged_without_a_system_call_for_it_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: None)
+    test_a_folder_appears_whole_and_takes_the_place_of_an_old_one(tmp_path)

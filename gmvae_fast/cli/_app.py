@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import inspect
 import json
 import signal
@@ -21,6 +22,8 @@ from gmvae_fast.cli._config import read_config, settings_of, write_config
 #: Exit codes: 0 for success; 2 for wrong usage comes from typer.
 FAILURE, INTERRUPTED, TERMINATED = 1, 130, 143
 _EXPECTED = (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError)
+_FULL = "; nothing that was there is lost: free some space and run the same command again"
+_ADVICE = {errno.ENOSPC: _FULL, getattr(errno, "EDQUOT", errno.ENOSPC): _FULL}
 
 app = typer.Typer(
     help="Gaussian-mixture variational autoencoders for scientific data: simulate, train, embed, score, report.",
@@ -147,7 +150,8 @@ def main() -> None:
     except _Stopped as stop:
         _end(*stop.args)
     except _EXPECTED as err:
-        _end(f"error: {err}" if str(err) else f"error: {type(err).__name__}", FAILURE)
+        advice = _ADVICE.get(err.errno or 0, "") if isinstance(err, OSError) else ""
+        _end(f"error: {err}{advice}" if str(err) else f"error: {type(err).__name__}", FAILURE)
 
 
 def _end(message: str, code: int) -> NoReturn:

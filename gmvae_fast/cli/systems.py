@@ -49,9 +49,11 @@ def simulate(
     quiet: QuietOption = False,
 ) -> Result:
     """Simulate a system; finished runs are cached and not simulated again."""
+    from gmvae_fast._io import check_writable
     from gmvae_fast._progress import run_progress
     from gmvae_fast.data import systems
 
+    check_writable(out)
     options = {"seed": seed, "size": size, "workers": workers, **assignments(option or [], "set")}
     named = {"geometry": geometry, "design": design, "n_runs": runs}
     options |= {name: value for name, value in named.items() if value is not None}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gmvae_fast._checks import nearest
-from gmvae_fast._io import PARTIAL_SUFFIX, to_jsonable
+from gmvae_fast._io import atomic_path, to_jsonable
 
 from .formats import bfloat16, require
 from .layouts.snapshot_file import FORMAT, FORMAT_VERSION
@@ -78,18 +76,9 @@ def convert_snapshots(
         raise ValueError(f"compression must be none or {codec} for {target.suffix}, got {compression!r}")
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target}: exists already; overwrite replaces it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
-    try:
-        writers[target.suffix.lower()](partial, source, dtype, compression != "none", progress)
-        if target.is_dir():
-            shutil.rmtree(target)  # a folder cannot be replaced in one step
-        os.replace(partial, target)
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        else:
-            partial.unlink(missing_ok=True)
+    suffix = target.suffix.lower()
+    with atomic_path(target, folder=suffix == ".zarr") as partial:
+        writers[suffix](partial, source, dtype, compression != "none", progress)
 
 
 def _hdf5(
@@ -97,7 +86,7 @@ def _hdf5(
 ) -> None:
     h5py = require("h5py", f"{path} (HDF5)")
     shape = (len(source), *source.shape)
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", locking=False) as file:  # it is locked already, by us
         layout = {"chunks": (_chunk(source), *source.shape), "compression": "gzip", "shuffle": True} if compress else {}
         fields = file.create_dataset("fields", shape, _STORED.get(dtype, dtype), **layout)
         _name_type(fields, dtype)
@@ -112,7 +101,7 @@ def _zarr(
     path: Path, source: SnapshotSource, dtype: str, compress: bool, progress: Callable[[int, int], None] | None
 ) -> None:
     zarr = require("zarr", f"{path} (Zarr)")
-    root = zarr.open_group(path, mode="w", zarr_format=3)
+    root = zarr.open_group(path, mode="a", zarr_format=3)  # "w" would make another folder of it, without our lock
     root.attrs["metadata"] = _metadata(source)
     shape = (len(source), *source.shape)
     fields = root.create_array(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .formats import Container
+from .formats import ZARR_FILES, Container
 from .layouts import Block
 from .snapshots import SnapshotFileError
 
@@ -32,6 +34,22 @@ class SourceFile:
     options: str = ""
 
 
+#: Size and time of change.
+_State = tuple[int, int]
+
+
+def _state(path: str) -> _State | None:
+    """Of a file, or of the description of a Zarr store; None where it is gone."""
+    try:
+        found = os.stat(path)
+        for name in ZARR_FILES if stat.S_ISDIR(found.st_mode) else ():
+            with contextlib.suppress(FileNotFoundError):
+                found = os.stat(os.path.join(path, name))
+    except FileNotFoundError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 class FileHandles:
     """Files opened when they are first read, in each process for itself.
 
@@ -40,6 +58,7 @@ class FileHandles:
 
     def __init__(self, files: Sequence[SourceFile]) -> None:
         self._files = tuple(files)
+        self._states: dict[int, _State] = {}
         self._start()
 
     @property
@@ -53,20 +72,29 @@ class FileHandles:
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_files": self._files}
+        return {"_files": self._files, "_states": self._states}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._files = state["_files"]
+        self._files, self._states = state["_files"], dict(state["_states"])
         self._start()
 
     @contextmanager
     def file(self, index: int) -> Iterator[Container]:
-        """The open file; errors of its format become SnapshotFileError with its name."""
+        """The open file; errors of its format become SnapshotFileError with its name.
+
+        So does a file that is gone, or has another size or time of change than when it was first read: what an open
+        handle then gives is neither the old nor the new content, and a mapped file that was cut ends the process.
+        """
         if self._process != os.getpid():
             self._inherited = self._open
             self._start()
         path = self._files[index].path
         with self._lock, file_errors(path):
+            state = _state(path)
+            if state is None:
+                raise FileNotFoundError(f"{path}: gone, it was there when it was opened")
+            if self._states.setdefault(index, state) != state:
+                raise SnapshotFileError(f"{path}: changed since it was first read")
             if index not in self._open:
                 self._open[index] = self._files[index].opener(path)
                 if len(self._open) > _OPEN_FILES:
@@ -75,8 +103,9 @@ class FileHandles:
             yield self._open[index]
 
     def close(self) -> None:
-        """Close this process's handles; they are opened again when needed."""
+        """Close this process's handles; they are opened again when needed, whatever the files are then."""
         with self._lock:
+            self._states.clear()
             while self._open:
                 self._open.popitem()[1].close()
 

@@ -57,37 +57,38 @@ def run_demo(
     if not seeds:
         raise ValueError("seeds must name at least one seed, got none")
     preset, folder = PRESETS[system], StudyFolder(out)
-    module = get_system(preset.system)
-    timings: dict[str, float] = {}
-    clock = _Clock(timings, say)
+    with folder.lock():
+        module = get_system(preset.system)
+        timings: dict[str, float] = {}
+        clock = _Clock(timings, say)
 
-    simulation = preset.simulate | {"size": size} | ({} if n_runs is None else {"n_runs": n_runs})
-    with clock.stage("simulate"), run_progress("simulating", enabled=progress) as show:
-        snapshots = module.simulate(**simulation, workers=workers, progress=show)
-    data_path = folder.path / "data.npz"
-    snapshots.save(data_path)
-    with clock.stage("validate the solver (quick)"):
-        folder.write_json("validation.json", _validation(module.validate(quick=True)))
-    training = preset.training if epochs is None else dataclasses.replace(preset.training, epochs=epochs)
-    for seed in seeds:
-        with clock.stage(f"train seed {seed}"):
-            train_seed(
-                folder,
-                snapshots,
-                preset.model,
-                dataclasses.replace(training, seed=seed),
-                data_path=str(data_path),
-                split=SplitConfig(stratify=preset.stratify),
-                title=preset.title,
-                progress=progress,
-            )
-        with clock.stage(f"embed and score seed {seed}"):
-            embed_seed(folder, snapshots, seed)
-            score_seed(folder, snapshots, seed)
-    summary = summarise(folder, seeds)
-    targets = [bound.check(summary) for bound in preset.bounds]
-    folder.update_study(seeds=sorted(seeds), targets=targets, notes=list(preset.notes), timings_s=timings)
-    return targets
+        simulation = preset.simulate | {"size": size} | ({} if n_runs is None else {"n_runs": n_runs})
+        with clock.stage("simulate"), run_progress("simulating", enabled=progress) as show:
+            snapshots = module.simulate(**simulation, workers=workers, progress=show)
+        data_path = folder.path / "data.npz"
+        snapshots.save(data_path)
+        with clock.stage("validate the solver (quick)"):
+            folder.write_json("validation.json", _validation(module.validate(quick=True)))
+        training = preset.training if epochs is None else dataclasses.replace(preset.training, epochs=epochs)
+        for seed in seeds:
+            with clock.stage(f"train seed {seed}"):
+                train_seed(
+                    folder,
+                    snapshots,
+                    preset.model,
+                    dataclasses.replace(training, seed=seed),
+                    data_path=str(data_path),
+                    split=SplitConfig(stratify=preset.stratify),
+                    title=preset.title,
+                    progress=progress,
+                )
+            with clock.stage(f"embed and score seed {seed}"):
+                embed_seed(folder, snapshots, seed)
+                score_seed(folder, snapshots, seed)
+        summary = summarise(folder, seeds)
+        targets = [bound.check(summary) for bound in preset.bounds]
+        folder.update_study(seeds=sorted(seeds), targets=targets, notes=list(preset.notes), timings_s=timings)
+        return targets
 
 
 def _validation(report: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -17,6 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from gmvae_fast._io import write_json, write_npz
+from gmvae_fast._locks import file_lock, folder_lock
 
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -51,12 +53,29 @@ class StudyFolder:
         """Seeds trained so far, ascending."""
         return sorted(int(s) for s in self.study().get("seeds", []))
 
-    def update_study(self, **changes: Any) -> dict[str, Any]:
-        """Write study.json with these entries changed; it is made if missing."""
-        stored = self.study() if (self.path / "study.json").exists() else {}
-        stored.update(changes)
-        self.write_json("study.json", stored)
+    def update_study(self, *, add_seed: int | None = None, **changes: Any) -> dict[str, Any]:
+        """Write study.json with these entries changed and a seed added; it is made if missing.
+
+        Seeds may be trained by several processes at a time: none of their changes is lost.
+        """
+        path = self.path / "study.json"
+        with file_lock(path, wait=True) if self.writes else nullcontext():
+            stored = self.study() if path.exists() else {}
+            stored.update(changes)
+            if add_seed is not None:
+                stored["seeds"] = sorted({*stored.get("seeds", []), add_seed})
+            self.write_json("study.json", stored)
         return stored
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other runs out of the study as a whole; InUseError names the one that is in it."""
+        return folder_lock(self.path) if self.writes else nullcontext()
+
+    def lock_seed(self, seed: int, *, new: bool = False) -> AbstractContextManager[None]:
+        """Keep other runs out of a seed's folder, which must exist unless ``new``; InUseError names the one in it."""
+        if not new and not self.seed(seed).is_dir():
+            raise StudyError(f"{self.seed(seed)}: no such folder; `gmvae-fast train` makes it")
+        return folder_lock(self.seed(seed)) if self.writes else nullcontext()
 
     def read_json(self, name: str) -> dict[str, Any]:
         """One JSON object; StudyError says which file is missing or damaged."""

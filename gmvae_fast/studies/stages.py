@@ -65,6 +65,8 @@ def train_seed(
     ------
     LeakageError
         A ValueError: the parts would know each other.
+    InUseError
+        A RuntimeError: another process trains, embeds or scores this seed.
     """
     seed = train_config.seed
     name = folder.seed(seed).name
@@ -72,29 +74,30 @@ def train_seed(
     parts = split.apply(snapshots, seed)
     model = GMVAE(snapshots.shape, seed=seed, **dataclasses.asdict(model_config)).to(device)
     validation = {} if parts.validation is None else {"validation": parts.validation}
-    folder.write_npz(f"{name}/split.npz", {"train": parts.train, "test": parts.test, **validation})
-    history = fit(
-        model,
-        snapshots.subset(parts.train),
-        train_config,
-        held_out=snapshots.subset(parts.test if parts.validation is None else parts.validation),
-        checkpoint=folder.seed(seed) / "checkpoint.safetensors",
-        checkpoint_every=max(1, train_config.epochs // 10),
-        resume=resume,
-        progress=progress,
-        on_epoch=on_epoch,
-        workers=workers,
-    )
-    if folder.writes:
-        model.save(folder.seed(seed) / "model.safetensors")
-    folder.write_json(f"{name}/history.json", history.to_dict())
-    config = {
-        "model": model.config,
-        "training": dataclasses.asdict(train_config),
-        "split": {**dataclasses.asdict(split), "seed": seed, "details": dict(parts.details)},
-    }
-    folder.write_json(f"{name}/config.json", config)
-    _describe(folder, snapshots, parts, seed, data_path, title)
+    with folder.lock_seed(seed, new=True):
+        history = fit(
+            model,
+            snapshots.subset(parts.train),
+            train_config,
+            held_out=snapshots.subset(parts.test if parts.validation is None else parts.validation),
+            checkpoint=folder.seed(seed) / "checkpoint.safetensors",
+            checkpoint_every=max(1, train_config.epochs // 10),
+            resume=resume,
+            progress=progress,
+            on_epoch=on_epoch,
+            workers=workers,
+        )
+        folder.write_npz(f"{name}/split.npz", {"train": parts.train, "test": parts.test, **validation})
+        if folder.writes:
+            model.save(folder.seed(seed) / "model.safetensors")
+        folder.write_json(f"{name}/history.json", history.to_dict())
+        config = {
+            "model": model.config,
+            "training": dataclasses.asdict(train_config),
+            "split": {**dataclasses.asdict(split), "seed": seed, "details": dict(parts.details)},
+        }
+        folder.write_json(f"{name}/config.json", config)
+        _describe(folder, snapshots, parts, seed, data_path, title)
     return history
 
 
@@ -107,7 +110,6 @@ def _describe(
     title: str,
 ) -> None:
     """Enter the seed into study.json and write the grid."""
-    known = folder.study() if (folder.path / "study.json").exists() else {}
     attributes = dict(snapshots.attributes)
     folder.update_study(
         title=title,
@@ -116,7 +118,7 @@ def _describe(
         design=str(attributes.get("design", "")),
         command=provenance.command_line(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        seeds=sorted({*known.get("seeds", []), seed}),
+        add_seed=seed,
         versions=provenance.versions(),
         machine=provenance.machine(),
         data_path=data_path,
@@ -144,45 +146,46 @@ def embed_seed(
     folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, device: str | torch.device = "cpu"
 ) -> None:
     """Write posteriors, mixture, held-out reconstructions and one generated snapshot per component."""
-    name = folder.seed(seed).name
-    model = load(folder.seed(seed) / "model.safetensors", device=device)
-    split = folder.read_npz(f"{name}/split.npz")
-    test = split["test"]
-    embedding = distributed.embed(model, snapshots)
-    posterior = (torch.from_numpy(part).to(model.prior.means) for part in (embedding.mean, embedding.log_var))
-    with torch.no_grad():
-        gamma = model.prior.responsibilities(*posterior).cpu().numpy()
-    is_train, is_test = (np.isin(np.arange(len(snapshots)), split[part]) for part in ("train", "test"))
-    folder.write_npz(
-        f"{name}/embedding.npz",
-        {
-            "mean": embedding.mean,
-            "log_var": embedding.log_var,
-            "responsibilities": gamma,
-            "component": gamma.argmax(1),
-            "is_test": is_test,
-            "is_train": is_train,
-            **{f"quantity_{k}": v for k, v in snapshots.quantities.items()},
-            **{f"label_{k}": v for k, v in snapshots.labels.items()},
-        },
-    )
-    prior = model.prior.get()
-    mixture = {"weights": prior.log_weights.exp(), "means": prior.means}
-    mixture |= {"covariances": prior.covariances()} if prior.log_vars is None else {"log_vars": prior.log_vars}
-    folder.write_npz(f"{name}/mixture.npz", {k: v.cpu().numpy() for k, v in mixture.items()})
-    shown = _spread_over_quantity(snapshots, test)
-    folder.write_npz(
-        f"{name}/reconstructions.npz",
-        {
-            "index": shown,
-            "original": snapshots.read(shown),
-            "reconstruction": model.reconstruct(snapshots.read(shown)),
-            "title": np.array([_caption(snapshots, i) for i in shown]),
-        },
-    )
-    components = np.arange(model.n_components)
-    fields = np.concatenate([model.sample(1, int(c), seed=seed)[0] for c in components])
-    folder.write_npz(f"{name}/samples.npz", {"component": components, "fields": fields})
+    with folder.lock_seed(seed):
+        name = folder.seed(seed).name
+        model = load(folder.seed(seed) / "model.safetensors", device=device)
+        split = folder.read_npz(f"{name}/split.npz")
+        test = split["test"]
+        embedding = distributed.embed(model, snapshots)
+        posterior = (torch.from_numpy(part).to(model.prior.means) for part in (embedding.mean, embedding.log_var))
+        with torch.no_grad():
+            gamma = model.prior.responsibilities(*posterior).cpu().numpy()
+        is_train, is_test = (np.isin(np.arange(len(snapshots)), split[part]) for part in ("train", "test"))
+        folder.write_npz(
+            f"{name}/embedding.npz",
+            {
+                "mean": embedding.mean,
+                "log_var": embedding.log_var,
+                "responsibilities": gamma,
+                "component": gamma.argmax(1),
+                "is_test": is_test,
+                "is_train": is_train,
+                **{f"quantity_{k}": v for k, v in snapshots.quantities.items()},
+                **{f"label_{k}": v for k, v in snapshots.labels.items()},
+            },
+        )
+        prior = model.prior.get()
+        mixture = {"weights": prior.log_weights.exp(), "means": prior.means}
+        mixture |= {"covariances": prior.covariances()} if prior.log_vars is None else {"log_vars": prior.log_vars}
+        folder.write_npz(f"{name}/mixture.npz", {k: v.cpu().numpy() for k, v in mixture.items()})
+        shown = _spread_over_quantity(snapshots, test)
+        folder.write_npz(
+            f"{name}/reconstructions.npz",
+            {
+                "index": shown,
+                "original": snapshots.read(shown),
+                "reconstruction": model.reconstruct(snapshots.read(shown)),
+                "title": np.array([_caption(snapshots, i) for i in shown]),
+            },
+        )
+        components = np.arange(model.n_components)
+        fields = np.concatenate([model.sample(1, int(c), seed=seed)[0] for c in components])
+        folder.write_npz(f"{name}/samples.npz", {"component": components, "fields": fields})
 
 
 def _main_quantity(snapshots: SnapshotSource) -> str | None:
@@ -207,38 +210,39 @@ def _caption(snapshots: SnapshotSource, index: int) -> str:
 
 def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_neighbors: int = 10) -> None:
     """Write smoothness of every quantity on the latent graph, reconstruction errors and cluster agreement."""
-    name = folder.seed(seed).name
-    latents = folder.read_npz(f"{name}/embedding.npz")
-    signals, skipped = usable_signals(snapshots)
-    counts = sorted({n_neighbors, *(k for k in SWEEP if k < len(snapshots))})
-    sweep = spectral.neighbor_sweep(latents["mean"], signals, counts)
-    result = sweep[n_neighbors]
-    modes = min(LOW_FREQUENCY_MODES, len(snapshots))
-    rows = [
-        {
-            "signal": signal,
-            **{k: getattr(s, k) for k in SCORE_NUMBERS},
-            "low_frequency_energy": s.low_frequency_energy(modes),
-        }
-        for signal, s in result.items()
-    ]
-    folder.write_json(
-        f"{name}/scores.json",
-        {
-            "n_neighbors": n_neighbors,
-            "n_components": result.n_components,
-            "n_nodes": len(snapshots),
-            "weights": "binary",
-            "low_frequency_modes": modes,
-            "rows": rows,
-            "skipped": skipped,
-            "neighbor_sweep": [
-                {"n_neighbors": k, "n_components": r.n_components, "scores": {n: s.score for n, s in r.items()}}
-                for k, r in zip(counts, sweep, strict=True)
-            ],
-        },
-    )
-    folder.write_json(f"{name}/metrics.json", _metrics(folder, snapshots, seed, latents))
+    with folder.lock_seed(seed):
+        name = folder.seed(seed).name
+        latents = folder.read_npz(f"{name}/embedding.npz")
+        signals, skipped = usable_signals(snapshots)
+        counts = sorted({n_neighbors, *(k for k in SWEEP if k < len(snapshots))})
+        sweep = spectral.neighbor_sweep(latents["mean"], signals, counts)
+        result = sweep[n_neighbors]
+        modes = min(LOW_FREQUENCY_MODES, len(snapshots))
+        rows = [
+            {
+                "signal": signal,
+                **{k: getattr(s, k) for k in SCORE_NUMBERS},
+                "low_frequency_energy": s.low_frequency_energy(modes),
+            }
+            for signal, s in result.items()
+        ]
+        folder.write_json(
+            f"{name}/scores.json",
+            {
+                "n_neighbors": n_neighbors,
+                "n_components": result.n_components,
+                "n_nodes": len(snapshots),
+                "weights": "binary",
+                "low_frequency_modes": modes,
+                "rows": rows,
+                "skipped": skipped,
+                "neighbor_sweep": [
+                    {"n_neighbors": k, "n_components": r.n_components, "scores": {n: s.score for n, s in r.items()}}
+                    for k, r in zip(counts, sweep, strict=True)
+                ],
+            },
+        )
+        folder.write_json(f"{name}/metrics.json", _metrics(folder, snapshots, seed, latents))
 
 
 def usable_signals(snapshots: SnapshotSource) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:

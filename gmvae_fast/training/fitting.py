@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
 
 from gmvae_fast._checks import check_integer
+from gmvae_fast._locks import InUseError, file_lock
 from gmvae_fast._progress import epoch_progress
 from gmvae_fast._threads import threads_for
-from gmvae_fast.distributed import joined
+from gmvae_fast.distributed import Ranks, joined
 from gmvae_fast.history import EpochRecord, History
 from gmvae_fast.model import GMVAE
 from gmvae_fast.train_config import TrainConfig
@@ -78,6 +80,8 @@ def fit(
         another configuration or other data.
     ModelFileError
         For a checkpoint that is damaged or of another kind.
+    InUseError
+        A RuntimeError, for a checkpoint that another process writes; it names the process.
     TrainingDiverged
         When the loss stops being finite; the model is set back to the last good epoch and the message says what to
         try.
@@ -92,25 +96,41 @@ def fit(
     if checkpoint is not None and os.path.isdir(checkpoint):
         raise IsADirectoryError(f"checkpoint must be a file, got the folder {os.fspath(checkpoint)}")
     ranks = joined(model.device)
-    run = Run(model, data, config or TrainConfig(), held_out, workers, ranks)
-    if checkpoint is not None and resume:
-        _continue(run, checkpoint)
-    try:
-        with epoch_progress(run.config.epochs, run.epoch, len(run.source), enabled=progress and ranks.first) as show:
-            while run.epoch < run.config.epochs:
-                with threads_for(run.descent.step_work):
-                    record = run.one_epoch()
-                due = run.epoch % checkpoint_every == 0 or run.epoch == run.config.epochs
-                if checkpoint is not None and due and ranks.first:
-                    checkpoints.save(run, checkpoint)
-                show(record)
-                if on_epoch is not None and ranks.first:
-                    on_epoch(record)
-        ranks.wait()  # the file is there when any process goes on
-    finally:
-        model.eval()
-        run.source.close()
-    return run.history
+    with contextlib.ExitStack() as held:
+        if checkpoint is not None:
+            _keep_out_others(held, ranks, checkpoint)
+        run = Run(model, data, config or TrainConfig(), held_out, workers, ranks)
+        if checkpoint is not None and resume:
+            _continue(run, checkpoint)
+        try:
+            with epoch_progress(
+                run.config.epochs, run.epoch, len(run.source), enabled=progress and ranks.first
+            ) as show:
+                while run.epoch < run.config.epochs:
+                    with threads_for(run.descent.step_work):
+                        record = run.one_epoch()
+                    due = run.epoch % checkpoint_every == 0 or run.epoch == run.config.epochs
+                    if checkpoint is not None and due and ranks.first:
+                        checkpoints.save(run, checkpoint)
+                    show(record)
+                    if on_epoch is not None and ranks.first:
+                        on_epoch(record)
+            ranks.wait()  # the file is there when any process goes on
+        finally:
+            model.eval()
+            run.source.close()
+        return run.history
+
+
+def _keep_out_others(held: contextlib.ExitStack, ranks: Ranks, path: str | os.PathLike[str]) -> None:
+    """Lock the checkpoint in the first process; where another run has it, no process goes on."""
+    error: Exception | None = None
+    if ranks.first:
+        try:
+            held.enter_context(file_lock(path))
+        except (OSError, InUseError) as err:
+            error = err
+    ranks.agree(error)
 
 
 def _continue(run: Run, path: str | os.PathLike[str]) -> None:

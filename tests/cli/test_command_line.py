@@ -146,18 +146,21 @@ def test_completion_script_is_shown():
 def test_signals_end_cleanly(snapshots, tmp_path, number, code):
     command = [SCRIPT, "train", snapshots, *map(str, SMALL), "--epochs", "1000000"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "s" / "seed_0" / "split.npz").exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "s" / "seed_0" / ".lock").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code
     assert {130: "interrupted", 143: "terminated"}[code] in err
     assert "Traceback" not in err
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".partial", ".lock")]
 
 
 def test_devices():

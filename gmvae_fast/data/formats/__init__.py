@@ -15,6 +15,8 @@ from .vtk_series import VTK_SUFFIXES, is_listed, is_openfoam, open_openfoam, ope
 from .xarray_store import open_xarray
 from .zarr_store import open_zarr
 
+#: What makes a folder a Zarr store.
+ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 #: Name -> (opener, suffixes, first bytes).
 FORMATS: dict[str, tuple[Callable[[str], Container], tuple[str, ...], tuple[bytes, ...]]] = {
     "hdf5": (open_hdf5, (".h5", ".hdf5", ".hdf", ".he5"), (b"\x89HDF\r\n\x1a\n",)),
@@ -39,7 +41,7 @@ def file_format(path: str | os.PathLike[str]) -> str | None:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if path.is_dir():
-        if any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
+        if any((path / name).is_file() for name in ZARR_FILES):
             return "zarr"
         if is_openfoam(str(path)):
             return "openfoam"
@@ -60,6 +62,7 @@ def file_format(path: str | os.PathLike[str]) -> str | None:
 __all__ = [
     "FORMATS",
     "VTK_MARK",
+    "ZARR_FILES",
     "Container",
     "FrameOptions",
     "StoredArray",

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gmvae_fast.data.systems.wake._jit import kernel
+from gmvae_fast.data.systems.wake._jit import exact_kernel as kernel
 
 Array = npt.NDArray[Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gmvae_fast.data.systems.wake._jit import kernel
+from gmvae_fast.data.systems.wake._jit import exact_kernel as kernel
 
 from .fluxes import Array
 

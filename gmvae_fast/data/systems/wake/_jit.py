@@ -25,6 +25,17 @@ def kernel(function: _Function) -> _Function:
     return cast(_Function, numba.njit(error_model="numpy", fastmath=True, nogil=True, cache=True)(function))
 
 
+def exact_kernel(function: _Function) -> _Function:
+    """`kernel` for kernels that call kernels: the same numbers whether a process compiles it or finds it on disk.
+
+    A called kernel stands in the machine code of its own and in that of each caller, and which copy runs depends on
+    what was compiled in this process. So nothing may be reordered or contracted that depends on the surroundings:
+    with ``fastmath`` the first run after an installation differed from all later ones in the last digits.
+    """
+    flags = {"nnan", "ninf", "nsz"}
+    return cast(_Function, numba.njit(error_model="numpy", fastmath=flags, nogil=True, cache=True)(function))
+
+
 def driver(function: _Function) -> _Function:
     """Compile ``function``, which calls kernels of other files, afresh in each process (about a second).
 
