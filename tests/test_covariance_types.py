@@ -12,7 +12,7 @@ from gmvae_fast.data import Snapshots
 from gmvae_fast.mixture import COVARIANCE_TYPES
 from gmvae_fast.report.latent_figures import latent_map
 from gmvae_fast.report.loading import load_study
-from gmvae_fast.training import _Run
+from gmvae_fast.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -88,7 +88,7 @@ def test_resuming_equals_the_uninterrupted_run_bit_for_bit(covariance_type, tmp_
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 def test_a_dead_component_is_moved_and_lives_again(covariance_type):
-    run = _Run(make_model(covariance_type), clusters()[0], config(warmup_epochs=4, epochs=40), None)
+    run = Run(make_model(covariance_type), clusters()[0], config(warmup_epochs=4, epochs=40), None)
     while run.epoch < 6:
         run.one_epoch()
     dead = run.model.prior.get()

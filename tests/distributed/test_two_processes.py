@@ -1,4 +1,4 @@
-"""Two gloo processes train as one does; runs.py says what each of them runs."""
+"""Two gloo processes train as one does; processes.py says what each of them runs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch.distributed as dist
-from runs import snapshots
+from processes import snapshots
 
 from gmvae_fast.data import convert_snapshots
 
-SCRIPT = Path(__file__).with_name("runs.py")
+SCRIPT = Path(__file__).with_name("processes.py")
 LIMIT = 120  # seconds
 
 pytestmark = pytest.mark.skipif(

@@ -1,4 +1,4 @@
-"""What a process of the distributed tests runs: python runs.py NAME[,NAME...] FOLDER. Alone, or under torchrun."""
+"""What a process of the distributed tests runs: python processes.py NAME[,NAME...] FOLDER. Alone, or under torchrun."""
 
 from __future__ import annotations
 
