@@ -16,6 +16,36 @@ void csr_product(Ptr starts, Ptr columns, Ptr values, Ptr block, Ptr result, Int
 }
 
 template <typename Index>
+void csr_recurrence(Ptr starts, Ptr columns, Ptr values, Ptr x, Ptr y, Ptr coefficients, Ptr sums, Int rows, Int width,
+                    int threads) {
+  gmvae::csr_recurrence_cpu<Index>({{in<Index>(starts), in<Index>(columns), in<double>(values), rows},
+                                    in<double>(x),
+                                    out<double>(y),
+                                    in<double>(coefficients),
+                                    out<double>(sums),
+                                    width},
+                                   threads);
+}
+
+void subtract_scaled(Ptr x, Ptr y, Ptr coefficients, Ptr sums, Int rows, Int width, int threads) {
+  gmvae::subtract_scaled_cpu({in<double>(x), out<double>(y), in<double>(coefficients), out<double>(sums), rows, width},
+                             threads);
+}
+
+template <typename Index>
+void csr_permute(Ptr starts, Ptr columns, Ptr values, Int rows, Ptr order, Ptr places, Ptr new_starts, Ptr new_columns,
+                 Ptr new_values, Int n, int threads) {
+  gmvae::csr_permute_cpu<Index>({{in<Index>(starts), in<Index>(columns), in<double>(values), rows},
+                                 in<std::int64_t>(order),
+                                 in<Index>(places),
+                                 in<Index>(new_starts),
+                                 out<Index>(new_columns),
+                                 out<double>(new_values),
+                                 n},
+                                threads);
+}
+
+template <typename Index>
 gmvae::NeighborGraphArgs<Index> neighbor_graph(Ptr neighbors, Ptr weights, bool mutual, Ptr partners,
                                                Ptr partner_starts, Ptr starts, Ptr columns, Ptr values, Int n, Int k) {
   return {in<std::int64_t>(neighbors),
@@ -84,7 +114,11 @@ double asymmetry(Ptr starts, Ptr columns, Ptr values, Int rows, int threads) {
   m.def(#name "_i64", &name<std::int64_t>, py::call_guard<py::gil_scoped_release>())
 
 void bind_graph(py::module_& m) {
+  m.attr("SUM_ROWS") = gmvae::kSumRows;
+  GMVAE_DEF_INDEX(m, csr_permute);
   GMVAE_DEF_INDEX(m, csr_product);
+  GMVAE_DEF_INDEX(m, csr_recurrence);
+  m.def("subtract_scaled", &subtract_scaled, py::call_guard<py::gil_scoped_release>());
   GMVAE_DEF_INDEX(m, neighbor_graph_starts);
   GMVAE_DEF_INDEX(m, neighbor_graph_entries);
   GMVAE_DEF_INDEX(m, laplacian_starts);

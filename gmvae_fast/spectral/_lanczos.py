@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from gmvae_fast._threads import thread_count
 from gmvae_fast.spectral._arrays import FloatArray
-from gmvae_fast.spectral._products import multiply
+from gmvae_fast.spectral._products import aligned, recurrence, subtract_scaled
 
-CHUNK_BYTES = 1 << 16  # of one array: a pass over three of them and its scratch stays in the second-level cache
 EXHAUSTED = 1e-12  # of the matrix's norm: an off-diagonal this small says that the Krylov space is invariant
 
 
@@ -32,7 +27,7 @@ class Jacobi(NamedTuple):
 def jacobi_matrices(matrix: sparse.csr_array, block: FloatArray, steps: int) -> list[Jacobi]:
     """Up to ``steps`` steps of Lanczos from every column of ``block`` [N, S], none of them zero.
 
-    One product of the matrix with the whole block serves all columns. Only three blocks are held: nothing is
+    One product of the matrix with the whole block serves all columns. Only two blocks are held: nothing is
     reorthogonalised. In floating point the vectors then lose their orthogonality as Ritz values converge, and
     copies of those appear. That spoils eigenvectors, not quadrature: the computed matrix is exactly that of a measure
     whose atoms are smeared over clusters of tiny width and keep their weight, so copies share one weight between them
@@ -48,13 +43,24 @@ def jacobi_matrices(matrix: sparse.csr_array, block: FloatArray, steps: int) -> 
     steps = min(steps, n)
     diagonal, off_diagonal = np.zeros((steps, width)), np.zeros((steps, width))
     threshold = EXHAUSTED * 2.0 * float(matrix.diagonal().max())
-    with ThreadPoolExecutor(thread_count()) as pool:
-        recurrence = _Recurrence(block, pool)
-        for step in range(steps):
-            diagonal[step], beta = recurrence.advance(matrix, threshold)
-            off_diagonal[step] = beta
-            if not beta.any():
-                break
+    # Lanczos vectors keep the lengths that the recurrence gives them, the off-diagonal entries, and every pass divides
+    # by those: a pass that normalises would be one more through memory.
+    current, other = aligned(n, width), aligned(n, width)
+    np.divide(block, np.linalg.norm(block, axis=0), out=current)
+    other[:] = 0.0
+    inverse, ratio = np.ones(width), np.zeros(width)  # of the length of `current`; to that of the vector before
+    for step in range(steps):
+        product = recurrence(matrix, current, other, np.stack([inverse, np.zeros(width), -ratio]))
+        diagonal[step] = product * inverse
+        beta = np.sqrt(subtract_scaled(current, other, diagonal[step] * inverse))
+        # Beyond an exhausted space all coefficients are zero.
+        beta[(beta <= threshold) | (inverse == 0.0)] = 0.0
+        off_diagonal[step] = beta
+        if not beta.any():
+            break
+        ratio = beta * inverse
+        inverse = np.divide(1.0, beta, out=np.zeros(width), where=beta > 0)
+        current, other = other, current
     return [_cut(diagonal[:, column], off_diagonal[:, column]) for column in range(width)]
 
 
@@ -63,65 +69,3 @@ def _cut(diagonal: FloatArray, off_diagonal: FloatArray) -> Jacobi:
     ends = np.flatnonzero(off_diagonal == 0.0)
     size = int(ends[0]) + 1 if len(ends) else len(diagonal)
     return Jacobi(diagonal[:size].copy(), off_diagonal[:size].copy())
-
-
-class _Recurrence:
-    """Three blocks of vectors and the passes over them, in row ranges that stay in cache.
-
-    The passes see the blocks as flat arrays and one coefficient per entry: numpy broadcasts a short last axis six times
-    slower.
-    """
-
-    def __init__(self, block: FloatArray, pool: ThreadPoolExecutor) -> None:
-        n, self._width = block.shape
-        self._before = np.zeros(block.shape)
-        self._current = np.ascontiguousarray(block / np.linalg.norm(block, axis=0))
-        self._product = np.empty(block.shape)
-        self._coefficients = np.zeros(self._width)
-        self._beta = np.zeros(self._width)
-        rows = max(1, CHUNK_BYTES // (8 * self._width))
-        self._ones = np.ones(min(rows, n))
-        ranges = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
-        share = -(-len(ranges) // thread_count())
-        self._shares = [ranges[i : i + share] for i in range(0, len(ranges), share)]
-        self._pool = pool
-
-    def advance(self, matrix: sparse.csr_array, threshold: float) -> tuple[FloatArray, FloatArray]:
-        """One step: the diagonal and the off-diagonal entries [S] it gives."""
-        multiply(matrix, self._current, self._product)
-        alpha = np.sum(self._over_rows(self._subtract_before, self._beta), axis=0)
-        beta = np.sqrt(np.sum(self._over_rows(self._subtract_current, alpha), axis=0))
-        beta[beta <= threshold] = 0.0
-        # The vector of an exhausted space becomes zero, and with it all its later coefficients.
-        self._over_rows(self._scale, np.divide(1.0, beta, out=np.zeros_like(beta), where=beta > 0))
-        self._before, self._current, self._product = self._current, self._product, self._before
-        self._beta = beta
-        return alpha, beta
-
-    def _over_rows(self, function: Callable[[slice], FloatArray], coefficients: FloatArray) -> list[FloatArray]:
-        """Results in the order of the rows, whatever the number of threads."""
-        self._coefficients = np.tile(coefficients, len(self._ones))
-        if len(self._shares) == 1:
-            return [function(rows) for rows in self._shares[0]]
-        return list(chain(*self._pool.map(lambda share: [function(rows) for rows in share], self._shares)))
-
-    def _subtract_before(self, rows: slice) -> FloatArray:
-        part = self._product[rows].ravel()
-        scratch = self._before[rows].ravel()  # a view, and free: the block is written next
-        scratch *= self._coefficients[: len(part)]
-        part -= scratch
-        return self._column_sums(part * self._current[rows].ravel())
-
-    def _subtract_current(self, rows: slice) -> FloatArray:
-        part = self._product[rows].ravel()
-        part -= self._coefficients[: len(part)] * self._current[rows].ravel()
-        return self._column_sums(part * part)
-
-    def _scale(self, rows: slice) -> FloatArray:
-        part = self._product[rows].ravel()
-        part *= self._coefficients[: len(part)]
-        return part
-
-    def _column_sums(self, flat: FloatArray) -> FloatArray:
-        part = flat.reshape(-1, self._width)
-        return np.asarray(self._ones[: len(part)] @ part)

@@ -8,6 +8,7 @@ from known_graphs import path_graph, path_values, path_vector, product_graph, ri
 from scipy import sparse, stats
 
 from gmvae_fast.spectral import degrees, density_of_states, eigenpairs, knn_graph, laplacian, spectral_measure
+from gmvae_fast.spectral import measure as measure_module
 from gmvae_fast.spectral._lanczos import Jacobi, jacobi_matrices
 from gmvae_fast.spectral.measure import NullSpace
 from gmvae_fast.spectral.quadrature import distribution_bounds, gauss_rule
@@ -163,6 +164,18 @@ def test_block_equals_single_signals_and_memory_layout_does_not_matter():
         single = spectral_measure(matrix, signals[:, column], steps=20)
         np.testing.assert_allclose(many[column].nodes, single.nodes, rtol=1e-9)
         np.testing.assert_allclose(many[column].weights, single.weights, atol=1e-9)
+
+
+def test_numbering_of_the_nodes_does_not_matter(monkeypatch):
+    """Large graphs are renumbered for the caches."""
+    matrix = laplacian(GRAPHS["three components"])
+    signals = np.random.default_rng(3).normal(size=(260, 3))
+    plain, counts = spectral_measure(matrix, signals, steps=20), density_of_states(matrix, steps=20).count(1.0)
+    monkeypatch.setattr(measure_module, "REORDERED", 1)
+    for before, after in zip(plain, spectral_measure(matrix, signals, steps=20), strict=True):
+        np.testing.assert_allclose(after.nodes, before.nodes, rtol=1e-9)
+        np.testing.assert_allclose(after.weights, before.weights, atol=1e-9)
+    np.testing.assert_allclose(density_of_states(matrix, steps=20).count(1.0), counts, rtol=1e-9)
 
 
 def test_deterministic_for_a_seed():

@@ -25,6 +25,51 @@ struct CsrProductArgs {
 template <typename Index>
 void csr_product_cpu(const CsrProductArgs<Index>& args, int threads);
 
+// Rows whose products are summed together, in the order of the rows: sums do not depend on the number of threads.
+constexpr std::int64_t kSumRows = 1024;
+
+// y = a A x + b x + c y column by column, and sums over kSumRows rows at a time of x y: a step of Lanczos or Chebyshev
+// in one pass.
+template <typename Index>
+struct CsrRecurrenceArgs {
+  CsrView<Index> matrix;       // [rows, rows]
+  const double* x;             // [rows, width], row-major
+  double* y;                   // [rows, width]
+  const double* coefficients;  // [3, width]: a, b, c
+  double* sums;                // [ceil(rows / kSumRows), width], or null
+  std::int64_t width;
+};
+
+template <typename Index>
+void csr_recurrence_cpu(const CsrRecurrenceArgs<Index>& args, int threads);
+
+// y -= c x column by column, and sums over kSumRows rows at a time of y².
+struct SubtractArgs {
+  const double* x;             // [rows, width], row-major
+  double* y;                   // [rows, width]
+  const double* coefficients;  // [width]
+  double* sums;                // [ceil(rows / kSumRows), width]
+  std::int64_t rows, width;
+};
+
+void subtract_scaled_cpu(const SubtractArgs& args, int threads);
+
+// Rows and columns `order` of a square matrix, in that order; the columns of every row ascend. `places` says where each
+// old row went; columns without a place must not occur in these rows.
+template <typename Index>
+struct CsrPermuteArgs {
+  CsrView<Index> matrix;
+  const std::int64_t* order;  // [n]
+  const Index* places;        // [matrix.rows]
+  const Index* starts;        // [n + 1]
+  Index* columns;             // [starts[n]]
+  double* values;             // [starts[n]]
+  std::int64_t n;
+};
+
+template <typename Index>
+void csr_permute_cpu(const CsrPermuteArgs<Index>& args, int threads);
+
 // Neighbour lists -> symmetric adjacency, in two steps between which the caller allocates the entries: the first
 // fills `starts`, the second `columns` and `values`. A row of `neighbors` names k different nodes, never its own.
 // An edge is kept if either end names the other and weighs the larger of the weights given for it; or, if mutual,
