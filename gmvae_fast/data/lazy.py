@@ -222,7 +222,9 @@ def _read_variable(
         part = variable.read(array, samples, times, block.grid, region)[:, :, select]
         shape = (samples.stop - samples.start, times.stop - times.start, *out.shape[1:])
         target = rows[start:stop]
-        if bool((np.diff(target) == 1).all()):  # straight into place: splitting the first axis gives a view
+        if stop - start == 1 or bool(
+            (np.diff(target) == 1).all()
+        ):  # straight into place: splitting the first axis gives a view
             out[target[0] : target[-1] + 1].reshape(shape)[:] = part
         else:
             out[target] = np.broadcast_to(part, shape).reshape(-1, *out.shape[1:])

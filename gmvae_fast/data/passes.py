@@ -88,6 +88,11 @@ class Passes:
         """Snapshots that are read together: a batch, more where reading one means to decode a whole chunk."""
         return batch_size if self._chunk_starts is None else window_rows(self._row_bytes, batch_size)
 
+    def forget(self) -> None:
+        """Expect nothing after the next pass: no piece is read before it is asked for."""
+        self._last = self._begun = None
+        self._followed_by.clear()
+
     def close(self) -> None:
         """End the thread or the processes; they start again when needed."""
         self._begun = None

@@ -211,10 +211,11 @@ def test_image_series(tmp_path):
     runs = open_snapshots(tmp_path / "runs/*/*.png")
     np.testing.assert_array_equal(runs.trajectory, np.repeat([0, 1], 6))
     np.testing.assert_array_equal(runs.fields[:6], expected[::2])
-    cut = open_snapshots(tmp_path / "png", roi=(1, 7, 2, 10), background=3, downsample=2)
     image = (frames - frames[:3].mean(0))[5, 1:7, 2:10]
     image = image.reshape(3, 2, 4, 2).mean((1, 3))
-    np.testing.assert_allclose(cut.fields[5, 0], image[::-1], rtol=1e-4, atol=1e-4)
+    for path in ("png", "tif", "pages.tif"):
+        cut = open_snapshots(tmp_path / path, roi=(1, 7, 2, 10), background=3, downsample=2)
+        np.testing.assert_allclose(cut.fields[5, 0], image[::-1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -84,28 +84,40 @@ class Variable:
         Of a ``region`` only the cells between its edges are read; steps are taken in the file where it is stored in
         one piece (not along the last axis, whose cells lie together), else in memory.
         """
-        key, after = {"b": samples, "t": times}, {}
-        in_file = chunks_of(array) is None
+        key: dict[str, slice] = {"b": samples, "t": times}
+        if region is None:
+            return self.oriented(np.asarray(array[tuple(key.get(a, slice(None)) for a in self.letters)]), grid)
+        in_file, after = self._cells(array, grid, region)
+        key |= in_file
+        stored = np.asarray(array[tuple(key.get(a, slice(None)) for a in self.letters)])
+        stored = stored[tuple(after.get(a, slice(None)) for a in self.letters)]
+        return self.oriented(stored, region_grid(grid, region))
+
+    def _cells(
+        self, array: StoredArray, grid: Mapping[str, int], region: Region
+    ) -> tuple[dict[str, slice], dict[str, slice]]:
+        """By letter what is read of the file, and what is taken of that in memory."""
+        in_one_piece = chunks_of(array) is None
         last = next((a for a in reversed(self.letters) if a in grid), "")
+        in_file, after = {}, {}
         for axis, letter in zip(self.axes, self.letters, strict=True):
-            if region is None or letter not in region:
+            if letter not in region:
                 continue
             part = region[letter]
             if axis.startswith("-"):  # cell i of the output is stored at n - 1 - i
                 count = len(range(part.start, part.stop, part.step))
                 first = grid[letter] - 1 - (part.start + (count - 1) * part.step)
                 part = slice(first, grid[letter] - part.start, part.step)
-            steps = in_file and letter != last
-            key[letter] = part if steps else slice(part.start, part.stop)
+            steps = in_one_piece and letter != last
+            in_file[letter] = part if steps else slice(part.start, part.stop)
             after[letter] = slice(None) if steps else slice(None, None, part.step)
-        stored = np.asarray(array[tuple(key.get(a, slice(None)) for a in self.letters)])
-        stored = stored[tuple(after.get(a, slice(None)) for a in self.letters)]
-        return self.oriented(stored, region_grid(grid, region))
+        return in_file, after
 
     def oriented(self, part: npt.NDArray[Any], grid: Mapping[str, int]) -> npt.NDArray[Any]:
         """A view of ``part`` with axes [b, t, c, *grid], a copy only where several channel axes are flattened."""
         letters = self.letters
-        part = part[tuple(slice(None, None, -1) if a.startswith("-") else slice(None) for a in self.axes)]
+        if letters != self.axes:
+            part = part[tuple(slice(None, None, -1) if a.startswith("-") else slice(None) for a in self.axes)]
         wanted = [i for a in ("b", "t", "c", *grid) for i, own in enumerate(letters) if own == a]
         dropped = [i for i in range(len(letters)) if i not in wanted]  # axes of length one
         part = part.transpose(*wanted, *dropped)
