@@ -148,7 +148,7 @@ def test_aligned_blocks_start_with_a_cache_line(width):
     assert block.shape == (11, width)
     assert block.dtype == np.float64
     assert block.flags.c_contiguous
-    assert block.ctypes.data % 64 == 0
+    assert not block.size or block.ctypes.data % 64 == 0  # an empty one has no memory of its own
 
 
 @pytest.mark.parametrize(
