@@ -12,7 +12,12 @@ from gmvae_fast.gaussian_mixture import GaussianMixture
 
 def latent_spread(mean: Tensor) -> float:
     """Mean variance of the coordinates of ``mean`` [N, D]: 1 where they do not vary, not finite where they are not."""
-    spread = float(mean.double().var(0, unbiased=False).mean())
+    return spread_of(mean.double().var(0, unbiased=False))
+
+
+def spread_of(variance: Tensor) -> float:
+    """`latent_spread` of the variance [D] of each coordinate."""
+    spread = float(variance.mean())
     return spread if spread > 0 or not math.isfinite(spread) else 1.0
 
 

@@ -27,15 +27,7 @@ class LazySnapshots(OnDemandSnapshots):
 
     Made by `open_snapshots`.  Picklable, and safe to use from several threads, forked and spawned processes: each
     process opens the files for itself.  Only the tables (trajectory, time, quantities, labels) are in memory.
-
-    Attributes
-    ----------
-    shape : (C, *grid)
-    field_names : tuple of C str
-    trajectory, time_index : int64 [N]
-    time : float64 [N]
-    quantities, labels : dict of name to [N]
-    coordinates, mask, attributes : as in `Snapshots`
+    Attributes are those of `OnDemandSnapshots`.
     """
 
     def __init__(

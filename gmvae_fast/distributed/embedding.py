@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from gmvae_fast.distributed.ranks import joined
 from gmvae_fast.distributed.share import Share
@@ -24,26 +27,28 @@ def embed(model: GMVAE, data: Any, *, batch_size: int = 256, workers: int = 0) -
     RankLost
         When another process has ended.
     """
-    share = Share(data, "data", joined(model.device), workers)
-    try:
-        own = torch.stack(model.embed_tensors(model._source(share.local), batch_size), 1)  # [n, 2, D]
-    finally:
-        share.close()
-    mean, log_var = share.gathered(own).cpu().numpy().swapaxes(0, 1)
-    return Embedding(mean.copy(), log_var.copy())
+    both = _by_all(model, data, batch_size, workers, lambda mean, log_var: torch.stack([mean, log_var], 1))  # [N, 2, D]
+    return Embedding(both[:, 0].copy(), both[:, 1].copy())
 
 
 def predict_proba(model: GMVAE, data: Any, *, batch_size: int = 256, workers: int = 0) -> Any:
     """`GMVAE.predict_proba` by all processes: responsibilities [N, K] in the order of the snapshots, see `embed`."""
-    share = Share(data, "data", joined(model.device), workers)
-    try:
-        with torch.no_grad():
-            own = model.prior.responsibilities(*model.embed_tensors(model._source(share.local), batch_size))
-    finally:
-        share.close()
-    return share.gathered(own).cpu().numpy()
+    with torch.no_grad():
+        return _by_all(model, data, batch_size, workers, model.prior.responsibilities)
 
 
 def predict(model: GMVAE, data: Any, *, batch_size: int = 256, workers: int = 0) -> Any:
     """`GMVAE.predict` by all processes: components [N], see `embed`."""
     return predict_proba(model, data, batch_size=batch_size, workers=workers).argmax(1)
+
+
+def _by_all(
+    model: GMVAE, data: Any, batch_size: int, workers: int, function: Callable[[Tensor, Tensor], Tensor]
+) -> npt.NDArray[Any]:
+    """``function`` of each process's posteriors (means, log variances), in the order of all snapshots [N, ...]."""
+    share = Share(data, "data", joined(model.device), workers)
+    try:
+        own = function(*model.embed_tensors(model._source(share.local), batch_size))
+    finally:
+        share.close()
+    return share.gathered(own).cpu().numpy()

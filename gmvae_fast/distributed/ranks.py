@@ -99,6 +99,16 @@ class Ranks:
             if message is not None:
                 raise ValueError(f"process {rank} of {self.size}: {message}")
 
+    @contextlib.contextmanager
+    def agreeing(self) -> Iterator[None]:
+        """Where the block fails in one process it ends in all, see `agree`; no other exchange may stand within it."""
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as err:
+            error = err
+        self.agree(error)
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:

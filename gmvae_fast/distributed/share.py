@@ -56,7 +56,6 @@ class Share:
         self.ranks = ranks
         whole = Batches(data, name, workers)
         self.count = len(whole)
-        self.shape, self.name = whole.shape, whole.name
         self.rows = owned_rows(data, self.count, ranks)
         self._chunk_starts = whole.chunk_starts
         self.local = whole if ranks.size == 1 else Batches(_part(data, self.rows), name, workers)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gmvae_fast._covariances import from_factor
+from gmvae_fast._latent_mixture import spread_of
 from gmvae_fast.distributed import Ranks, Share
 from gmvae_fast.mixture import MixturePrior
 from gmvae_fast.model import GMVAE
@@ -48,8 +49,7 @@ class Latents:
         mean, log_var = model.embed_tensors(source.local, source.local.pass_size)
         centre = source.ranks.sum(mean.double().sum(0)) / len(source)
         variance = source.ranks.sum((mean.double() - centre).square().sum(0)) / len(source)
-        spread = float(variance.mean())
-        return Latents(mean, log_var, source, variance, spread if spread > 0 or not math.isfinite(spread) else 1.0)
+        return Latents(mean, log_var, source, variance, spread_of(variance))
 
     def statistics(self, prior: MixturePrior) -> MixtureStatistics:
         """E-step over all snapshots."""

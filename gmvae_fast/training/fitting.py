@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gmvae_fast._checks import check_integer
-from gmvae_fast._locks import InUseError, file_lock
+from gmvae_fast._locks import file_lock
 from gmvae_fast._progress import epoch_progress
 from gmvae_fast._threads import threads_for
-from gmvae_fast.distributed import Ranks, joined
+from gmvae_fast.distributed import joined
 from gmvae_fast.history import EpochRecord, History
 from gmvae_fast.model import GMVAE
 from gmvae_fast.train_config import TrainConfig
@@ -98,20 +98,18 @@ def fit(
     ranks = joined(model.device)
     with contextlib.ExitStack() as held:
         if checkpoint is not None:
-            _keep_out_others(held, ranks, checkpoint)
+            with ranks.agreeing():  # where another run has the checkpoint no process goes on
+                if ranks.first:
+                    held.enter_context(file_lock(checkpoint))
         run = Run(model, data, config or TrainConfig(), held_out, workers, ranks)
-        if checkpoint is not None and resume:
-            _continue(run, checkpoint)
+        if checkpoint is not None and resume and ranks.tell(os.path.exists(checkpoint))[0]:
+            with ranks.agreeing():
+                checkpoints.restore(run, checkpoint)
         try:
             with epoch_progress(
                 run.config.epochs, run.epoch, len(run.source), enabled=progress and ranks.first
             ) as show:
-                while run.epoch < run.config.epochs:
-                    with threads_for(run.descent.step_work):
-                        record = run.one_epoch()
-                    due = run.epoch % checkpoint_every == 0 or run.epoch == run.config.epochs
-                    if checkpoint is not None and due and ranks.first:
-                        checkpoints.save(run, checkpoint)
+                for record in _epochs(run, checkpoint if ranks.first else None, checkpoint_every):
                     show(record)
                     if on_epoch is not None and ranks.first:
                         on_epoch(record)
@@ -122,25 +120,12 @@ def fit(
         return run.history
 
 
-def _keep_out_others(held: contextlib.ExitStack, ranks: Ranks, path: str | os.PathLike[str]) -> None:
-    """Lock the checkpoint in the first process; where another run has it, no process goes on."""
-    error: Exception | None = None
-    if ranks.first:
-        try:
-            held.enter_context(file_lock(path))
-        except (OSError, InUseError) as err:
-            error = err
-    ranks.agree(error)
-
-
-def _continue(run: Run, path: str | os.PathLike[str]) -> None:
-    """Restore ``run`` in every process, or in none, where the first one sees a checkpoint."""
-    found = run.ranks.tell(os.path.exists(path))
-    if not found[0]:
-        return
-    error: Exception | None = None
-    try:
-        checkpoints.restore(run, path)
-    except (OSError, ValueError) as err:
-        error = err
-    run.ranks.agree(error)
+def _epochs(run: Run, checkpoint: str | os.PathLike[str] | None, every: int) -> Iterator[EpochRecord]:
+    """The records of the epochs that are left, each given out once its checkpoint is written where one is due."""
+    last = run.config.epochs
+    while run.epoch < last:
+        with threads_for(run.descent.step_work):
+            record = run.one_epoch()
+        if checkpoint is not None and (run.epoch % every == 0 or run.epoch == last):
+            checkpoints.save(run, checkpoint)
+        yield record

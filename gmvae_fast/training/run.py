@@ -104,14 +104,9 @@ class Run:
 
     def _share(self, data: Any, name: str, workers: int = 0) -> Share:
         """This process's part of ``data``; where one process cannot have its own, none goes on."""
-        share, error = None, None
-        try:
+        with self.ranks.agreeing():
             share = Share(data, name, self.ranks, workers)
             self.model._source(share.local)
-        except (OSError, TypeError, ValueError) as err:
-            error = err
-        self.ranks.agree(error)
-        assert share is not None
         return share
 
     # -- mixture ---------------------------------------------------------------------------------------------

@@ -12,28 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from gmvae_fast import cli
 from gmvae_fast._checks import nearest
 from gmvae_fast._device import resolve_device
 from gmvae_fast.cli._app import printable
 from gmvae_fast.data import Snapshots
 
 SCRIPT = Path(sys.executable).with_name("gmvae-fast")
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """`gmvae-fast ARGUMENTS` in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gmvae-fast", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
