@@ -29,5 +29,7 @@ from gmvae_fast.spectral import smoothness as smoothness
 from gmvae_fast.train_config import TrainConfig as TrainConfig
 from gmvae_fast.training import TrainingDiverged as TrainingDiverged
 from gmvae_fast.training import fit as fit
+from gmvae_fast.tuning import ComponentChoice as ComponentChoice
+from gmvae_fast.tuning import tune_components as tune_components
 
 __version__ = _version("gmvae_fast")

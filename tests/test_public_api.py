@@ -23,6 +23,7 @@ NAMES = [
     "ops",
     "smoothness",
     "spectral",
+    "tune_components",
 ]
 
 
