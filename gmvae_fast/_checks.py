@@ -41,3 +41,17 @@ def nearest(value: Any, known: Iterable[str]) -> str:
     by_folded = {name.casefold().replace("-", "_"): name for name in known}
     found = difflib.get_close_matches(value.casefold().replace("-", "_"), by_folded, 1)
     return f"; did you mean {by_folded[found[0]]!r}?" if found else ""
+
+
+def check_sample_weight(value: Any, n: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """``value`` as float64 [n]: finite, not negative, and above 0 somewhere."""
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    weight = np.ascontiguousarray(np.asarray(value, dtype=np.float64))
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}")
+    bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if bad.size:
+        raise ValueError(f"sample_weight must be finite and not negative, got {weight[bad[0]]} for row {bad[0]}")
+    if not weight.any():
+        raise ValueError("sample_weight must be above 0 in at least one row, got zeros only")
+    return weight

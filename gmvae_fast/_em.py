@@ -35,9 +35,16 @@ class EmRun:
 
 
 def run_em(
-    rows: Rows, spread: Rows | None, start: MixtureParameters, settings: EmSettings, previous: float = -math.inf
+    rows: Rows,
+    spread: Rows | None,
+    start: MixtureParameters,
+    settings: EmSettings,
+    previous: float = -math.inf,
+    weight: Tensor | None = None,
 ) -> EmRun:
     """Iterate from ``start`` until the bound changes by less than ``tol``, counting the change from ``previous``.
+
+    ``weight`` [N] says how often each row counts.
 
     It also ends where the bound is not finite, which is then the last of ``bounds``.
 
@@ -50,9 +57,9 @@ def run_em(
     like = torch.empty(0, dtype=rows.dtype, device=rows.device)
     while len(bounds) < settings.max_iter and not converged:
         rounded = parameters.to(like)
-        statistics = e_step(rows, spread, rounded)
+        statistics = e_step(rows, spread, rounded, weight)
         prior = log_prior(rounded, settings.priors) if settings.priors else 0.0
-        bounds.append((float(statistics.log_evidence) + prior) / len(rows))
+        bounds.append((float(statistics.log_evidence) + prior) / statistics.count)
         if not math.isfinite(bounds[-1]):
             break
         parameters = m_step(
@@ -67,15 +74,18 @@ def run_em(
     return EmRun(bounds, parameters, converged)
 
 
-def e_step(rows: Rows, spread: Rows | None, parameters: MixtureParameters) -> ops.MixtureStatistics:
-    """Statistics of all rows (with log variances ``spread``), merged over chunks."""
+def e_step(
+    rows: Rows, spread: Rows | None, parameters: MixtureParameters, weight: Tensor | None = None
+) -> ops.MixtureStatistics:
+    """Statistics of all rows (with log variances ``spread`` and weights [N]), merged over chunks."""
     step = _sweep_rows(rows, parameters)
     if spread is not None and not spread.whole_fits:
         step = min(step, spread.chunk_rows())
     total: ops.MixtureStatistics | None = None
     for first, chunk in rows.chunks(step):
         log_var = None if spread is None else spread.read(first, first + len(chunk)).to(chunk)
-        part = ops.mixture_statistics(chunk, log_var, *parameters.as_tuple())
+        scale = None if weight is None else weight[first : first + len(chunk)]
+        part = ops.mixture_statistics(chunk, log_var, *parameters.as_tuple(), sample_weight=scale)
         total = part if total is None else total + part
     assert total is not None
     return total

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from gmvae_fast.gaussian_mixture import GaussianMixture
+from gmvae_fast.m_step import MixtureParameters
 
 
 def latent_spread(mean: Tensor) -> float:
@@ -22,18 +23,47 @@ def spread_of(variance: Tensor) -> float:
 
 
 def fit_latent_mixture(
-    mean: Any, log_var: Any = None, *, n_components: int, covariance_type: str, n_init: int, floor: float, seed: int
+    mean: Any,
+    log_var: Any = None,
+    *,
+    n_components: int,
+    covariance_type: str,
+    n_init: int,
+    floor: float,
+    seed: int,
+    weight: Tensor | None = None,
 ) -> GaussianMixture:
     """EM restarts on the package's kernels, the most likely kept.
 
-    ``mean`` [N, D] are latents; with ``log_var`` they are the means of posteriors. ``floor`` is added to variances.
+    ``mean`` [N, D] are latents; with ``log_var`` they are the means of posteriors. ``floor`` is added to variances;
+    ``weight`` [N] says how often each row counts.
     """
+    mixture = _mixture(n_components, covariance_type, floor, n_init=n_init, random_state=seed)
+    return mixture.fit(mean, log_var=log_var, sample_weight=None if weight is None else weight.cpu())
+
+
+def continue_latent_mixture(
+    mean: Any,
+    log_var: Any,
+    start: MixtureParameters,
+    *,
+    covariance_type: str,
+    floor: float,
+    weight: Tensor | None = None,
+) -> GaussianMixture:
+    """The optimum that EM finds from ``start``, under the settings of `fit_latent_mixture`.
+
+    Raises
+    ------
+    ValueError
+        Where it finds none: a component shrinks to a point.
+    """
+    mixture = _mixture(len(start.means), covariance_type, floor, warm_start=True)
+    mixture.parameters_, mixture.lower_bound_ = start, -math.inf
+    return mixture.fit(mean, log_var=log_var, sample_weight=None if weight is None else weight.cpu())
+
+
+def _mixture(n_components: int, covariance_type: str, floor: float, **settings: Any) -> GaussianMixture:
     return GaussianMixture(
-        n_components,
-        covariance_type=covariance_type,
-        n_init=n_init,
-        max_iter=300,
-        tol=1e-6,
-        reg_covar=floor,
-        random_state=seed,
-    ).fit(mean, log_var=log_var)
+        n_components, covariance_type=covariance_type, max_iter=300, tol=1e-6, reg_covar=floor, **settings
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmvae_fast._checks import check_integer, check_real
+from gmvae_fast._checks import check_integer, check_real, check_sample_weight
 from gmvae_fast._covariances import (
     DENSE,
     CovarianceError,
@@ -115,8 +115,11 @@ class GaussianMixture(Estimator):
 
     # -- fitting ---------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, *, log_var: Any = None) -> GaussianMixture:
+    def fit(self, X: Any, y: Any = None, *, log_var: Any = None, sample_weight: Any = None) -> GaussianMixture:
         """Fit to points ``X`` [N, D], or to Gaussian posteriors with means ``X`` and log variances ``log_var``.
+
+        With ``sample_weight`` [N], at least 0, each row counts that often in every step; starting points are drawn
+        from all rows of positive weight alike.
 
         Raises
         ------
@@ -128,10 +131,19 @@ class GaussianMixture(Estimator):
         """
         self._check_parameters()
         rows = Rows(X, "X", self.chunk_size)
+        weight = None
+        if sample_weight is not None:
+            weight = torch.as_tensor(check_sample_weight(sample_weight, len(rows)))
+            if not bool(weight.all()):  # those rows are not there, for starting points neither
+                kept = weight.nonzero().flatten()
+                at: Any = kept if rows.is_tensor else kept.numpy()
+                weight, log_var = weight[kept], None if log_var is None else log_var[at]
+                rows = Rows(X[at], "X", self.chunk_size)
+            weight = weight.to(rows.device)
         if len(rows) < self.n_components:
             raise ValueError(f"X must have at least n_components = {self.n_components} rows, got {len(rows)}")
         spread = None if log_var is None else self._posterior_rows(log_var, rows)
-        best = self._best_run(rows, spread)
+        best = self._best_run(rows, spread, weight)
         self._as_numpy, self._dtype, self._device = not rows.is_tensor, rows.dtype, rows.device
         self._fitted_type = self.covariance_type
         self.n_features_in_ = rows.shape[1]
@@ -139,7 +151,7 @@ class GaussianMixture(Estimator):
         self.parameters_, self.converged_ = best.parameters, best.converged
         return self
 
-    def _best_run(self, rows: Rows, spread: Rows | None) -> EmRun:
+    def _best_run(self, rows: Rows, spread: Rows | None, weight: Tensor | None) -> EmRun:
         """Every start brought to its end; the one with the highest bound."""
         settings = EmSettings(self.covariance_type, self.tol, self.max_iter, self.reg_covar, self.priors)
         previous = self.lower_bound_ if self._continues() else -math.inf
@@ -147,7 +159,7 @@ class GaussianMixture(Estimator):
         failure = "the likelihood is not finite"
         for start in self._starts(rows):
             try:
-                run = run_em(rows, spread, start, settings, previous)
+                run = run_em(rows, spread, start, settings, previous, weight)
             except CovarianceError as err:
                 failure = str(err)
                 continue

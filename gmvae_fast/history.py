@@ -56,7 +56,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened after epoch ``epoch``'s descent: ``kind`` is "initialise", "reseed" or "diverged"."""
+    """Something that happened after epoch ``epoch``: "initialise", "reseed", "refit" or "diverged" is its ``kind``."""
 
     epoch: int
     kind: str

@@ -90,9 +90,9 @@ class MixturePrior(nn.Module):
             detach_assignment=detach_assignment,
         )
 
-    def statistics(self, mean: Tensor, log_var: Tensor | None) -> ops.MixtureStatistics:
-        """E-step over the given rows."""
-        return ops.mixture_statistics(mean, log_var, *self.parameters_tuple)
+    def statistics(self, mean: Tensor, log_var: Tensor | None, weight: Tensor | None = None) -> ops.MixtureStatistics:
+        """E-step over the given rows, each counting ``weight`` [N] times."""
+        return ops.mixture_statistics(mean, log_var, *self.parameters_tuple, sample_weight=weight)
 
     def component_kl(self, mean: Tensor, log_var: Tensor) -> Tensor:
         """KL of each posterior to each component [N, K]; one component at a time, so that no [N, K, D] is formed."""

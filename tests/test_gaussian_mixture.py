@@ -463,7 +463,7 @@ def test_memory_arrays_are_neither_copied_nor_cut(monkeypatch):
     frozen.flags.writeable = False
     seen = []
     operator = gf.ops.mixture_statistics
-    monkeypatch.setattr(gf.ops, "mixture_statistics", lambda p, *rest: seen.append(p) or operator(p, *rest))
+    monkeypatch.setattr(gf.ops, "mixture_statistics", lambda p, *rest, **kw: seen.append(p) or operator(p, *rest, **kw))
     for data in (x, frozen, torch.from_numpy(x), x.astype(np.float32)):
         seen.clear()
         with warnings.catch_warnings():

@@ -417,6 +417,58 @@ def test_a_dead_component_is_moved_logged_and_lives_again():
     assert min(record.occupancy) > 0.1
 
 
+def test_a_mixture_in_a_bad_optimum_is_fitted_anew():
+    """One component takes two clusters and two share the third: closed-form steps stay there, a new fit does not."""
+    x, labels = clusters()
+    shares = {}
+    for refits in (0, 2):
+        model = make_model()
+        run = Run(model, x, config(epochs=26, warmup_epochs=10, refits=refits))
+        while run.epoch < 12:
+            run.one_epoch()
+        bad, mean = model.prior.get(), model.embed_tensors(run.source.local)[0]
+        first = mean[torch.from_numpy(labels == 0)]
+        bad.means[0], bad.log_vars[0] = mean[torch.from_numpy(labels > 0)].mean(0), mean.var(0).log()
+        for c, sign in ((1, 1.0), (2, -1.0)):
+            bad.means[c] = first.mean(0) + sign * first.std(0)
+            bad.log_vars[c] = first.var(0).log() - 1
+        model.prior.set(bad)
+        kept = run.one_epoch()  # 13, before the first refit in epoch 14
+        assert max(kept.occupancy) > 0.6
+        while run.epoch < 26:
+            record = run.one_epoch()
+        shares[refits] = max(record.occupancy)
+        refitted = [event for event in run.events if event.kind == "refit"]
+        assert [event.epoch for event in refitted] == ([14] if refits else [])
+    assert shares[0] > 0.6
+    assert shares[2] < 0.4
+    assert "better than the optimum it was in by" in refitted[0].message
+
+
+@pytest.mark.parametrize("m_step_every", [1, 3])
+def test_fits_that_are_no_better_change_nothing(m_step_every):
+    x, _ = clusters()
+    results = []
+    for refits in (0, 2):
+        model = make_model()
+        history = gf.fit(model, x, config(epochs=20, m_step_every=m_step_every, refits=refits))
+        results.append((without_times(history), model))
+    assert results[0][0] == results[1][0]
+    assert states_equal(results[0][1], results[1][1])
+
+
+def test_when_fits_are_due():
+    x, _ = clusters()
+    for every, expected in ((1, [18, 26]), (3, [19, 28])):
+        run = Run(make_model(), x, config(epochs=42, warmup_epochs=10, m_step_every=every))
+        assert [e for e in range(11, 43) if run._update_due(e) and run._refit_due(e)] == expected
+    for other in ({"refits": 0}, {"scheme": "joint"}, {"mixture_start": "normal"}):
+        run = Run(make_model(), x, config(epochs=42, **other))
+        assert not any(run._refit_due(e) for e in range(1, 43))
+    with pytest.raises(ValueError, match="refits must be an integer >= 0"):
+        config(refits=-1)
+
+
 def test_nothing_is_moved_after_the_last_m_step():
     run = Run(make_model(), clusters()[0], config(epochs=6))
     while run.epoch < 6:
@@ -431,7 +483,7 @@ def test_reseeding_keeps_a_spherical_mixture_spherical_and_can_be_switched_off()
     x, _ = clusters()
     for below, moved in ((5.0, 1), (0.0, 0)):
         model = make_model(covariance_type="spherical")
-        run = Run(model, x, config(epochs=9, warmup_epochs=2, reseed_below=below))
+        run = Run(model, x, config(epochs=9, warmup_epochs=2, reseed_below=below, refits=0))
         run.one_epoch(), run.one_epoch(), run.one_epoch()
         dead = model.prior.get()
         dead.means[0] = 1e3

@@ -9,6 +9,7 @@ import typer
 
 from gmvae_fast.cli._app import Result, command
 from gmvae_fast.cli._options import DataOption, DeviceOption, QuietOption, StudyArgument, integers, ranges
+from gmvae_fast.cli._options import split as names
 
 if TYPE_CHECKING:
     from gmvae_fast.data import SnapshotSource
@@ -42,6 +43,10 @@ def train(
     ] = None,
     gap: Annotated[float | None, typer.Option(help="Of --split time: time left out between the parts.")] = None,
     allow_leakage: Annotated[bool, typer.Option("--allow-leakage", help="Accept parts that share runs.")] = False,
+    balance: Annotated[
+        str | None,
+        typer.Option(help="Weigh training data so that these count alike, as re_group,trajectory."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the seed's checkpoint.")] = True,
     device: DeviceOption = "auto",
     tensorboard: Annotated[
@@ -87,6 +92,7 @@ def train(
                 gap,
                 allow_leakage,
             ),
+            balance=names(balance) or (),
             resume=resume,
             device=target,
             progress=not quiet,

@@ -16,6 +16,7 @@ from .source import SnapshotSource
 from .split_config import SplitConfig
 from .splits import Split, split_by_frame, split_by_trajectory
 from .time_splits import split_by_time
+from .weights import balanced_weights
 from .windows import WindowedSnapshots, window
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Split",
     "SplitConfig",
     "WindowedSnapshots",
+    "balanced_weights",
     "cache_directory",
     "check_leakage",
     "convert_snapshots",

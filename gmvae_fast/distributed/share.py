@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from gmvae_fast._batches import Batches
+from gmvae_fast._checks import check_sample_weight
 from gmvae_fast.data.moments import Moments
 from gmvae_fast.data.source import SnapshotSource
 from gmvae_fast.data.streaming import shuffled_order
@@ -32,11 +34,14 @@ class Step:
         Which rows of the whole batch they are.
     size : int
         Of the whole batch.
+    weight : float32 [n] or None
+        How often each row counts; None: once.
     """
 
     rows: Tensor
     places: Tensor
     size: int
+    weight: Tensor | None = None
 
 
 class Share:
@@ -50,15 +55,35 @@ class Share:
     data, name, workers
         As for `Batches`.
     ranks : Ranks
+    sample_weight : array [N], optional
+        How often each snapshot counts, in any unit; those that never do are left out.
+
+    Attributes
+    ----------
+    weight : float64 [n] or None
+        Of this process's snapshots; of all of them the mean is 1.
+    weight_digest : str or None
+        By which the weights of all snapshots are known again.
     """
 
-    def __init__(self, data: Any, name: str, ranks: Ranks, workers: int = 0) -> None:
+    def __init__(self, data: Any, name: str, ranks: Ranks, workers: int = 0, sample_weight: Any = None) -> None:
         self.ranks = ranks
         whole = Batches(data, name, workers)
+        self.weight: Tensor | None = None
+        if sample_weight is not None:
+            weight = torch.from_numpy(check_sample_weight(sample_weight, len(whole)))
+            if not bool(weight.all()):
+                kept = weight.nonzero().flatten()
+                data, weight = _part(data, kept), weight[kept]
+                whole = Batches(data, name, workers)
+            self.weight = weight / weight.mean()
+        self.weight_digest = None if self.weight is None else sha256(self.weight.numpy().tobytes()).hexdigest()[:16]
         self.count = len(whole)
         self.rows = owned_rows(data, self.count, ranks)
         self._chunk_starts = whole.chunk_starts
         self.local = whole if ranks.size == 1 else Batches(_part(data, self.rows), name, workers)
+        if self.weight is not None:
+            self.weight = self.weight[self.rows]
 
     def __len__(self) -> int:
         return self.count
@@ -95,7 +120,7 @@ class Share:
 
     def steps(self, batch_size: int, generator: torch.Generator, device: torch.device) -> Iterator[Step]:
         """This process's part of every batch of an epoch, see `Batches.shuffled`; empty parts too."""
-        if self.ranks.size == 1:
+        if self.ranks.size == 1 and self.weight is None:
             for rows in self.local.shuffled(batch_size, generator, device):
                 yield Step(rows, torch.arange(len(rows)), len(rows))
             return
@@ -107,8 +132,18 @@ class Share:
         places = [part.nonzero().flatten() for part in kept.split(batch_size)]
         local = torch.searchsorted(self.rows, order[kept])
         parts = self.local.selected(local, [len(p) for p in places], batch_size, device)
-        for rows, place, batch in zip(parts, places, order.split(batch_size), strict=True):
-            yield Step(rows, place, len(batch))
+        weights: list[Tensor | None] = [None] * len(places)
+        if self.weight is not None:
+            weights = list(self.weight[local].float().to(device).split([len(p) for p in places]))
+        for rows, place, batch, weight in zip(parts, places, order.split(batch_size), weights, strict=True):
+            yield Step(rows, place, len(batch), weight)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the snapshots of all processes of ``values`` [n, ...], each counting its weight: float64 [...]."""
+        values = values.double()
+        if self.weight is not None:
+            values = values * self.weight.to(values.device).view(-1, *[1] * (values.ndim - 1))
+        return self.ranks.sum(values.sum(0))
 
     def noise(self, generator: torch.Generator, width: int, like: Tensor) -> Tensor:
         """Standard normal numbers [n, width] for this process's rows, whoever else draws theirs."""

@@ -175,6 +175,8 @@ def mixture_statistics(
     means: Tensor,
     log_vars: Tensor | None = None,
     cholesky: Tensor | None = None,
+    *,
+    sample_weight: Tensor | None = None,
 ) -> MixtureStatistics:
     """Statistics of one exact E-step: all that the closed-form M-step needs, in one pass and without an [N, K] array.
 
@@ -190,6 +192,8 @@ def mixture_statistics(
         Diagonal or spherical covariances, or
     cholesky : Tensor [K, D, D] or [D, D]
         full or tied ones.
+    sample_weight : Tensor [N], optional
+        How often each row counts, at least 0; rounded to the dtype of ``mean``.
 
     Returns
     -------
@@ -205,16 +209,49 @@ def mixture_statistics(
     rows = {"mean": mean} if log_var is None else {"mean": mean, "log_var": log_var}
     check_mixture_call(rows, log_weights, means, log_vars, cholesky)
     (n, d), k, dense = mean.shape, means.shape[0], cholesky is not None
+    count = n if sample_weight is None else _total_weight(sample_weight, mean)
     with torch.no_grad():
         if mean.dtype in _HALF:
-            return mixture_statistics(*_widen(mean, log_var, log_weights, means, log_vars, cholesky))  # type: ignore[arg-type]
+            wide = _widen(mean, log_var, log_weights, means, log_vars, cholesky)
+            return mixture_statistics(*wide, sample_weight=sample_weight)  # type: ignore[arg-type]
+        row_weight = None if sample_weight is None else sample_weight.to(mean)
         if _native.supports(mean.device.type, mean.dtype):
             scale = _scale(means, log_vars, cholesky)
-            moments, evidence = torch.ops.gmvae_fast.mixture_statistics(mean, log_var, log_weights, means, scale)
+            moments, evidence = torch.ops.gmvae_fast.mixture_statistics(
+                mean, log_var, log_weights, means, scale, row_weight
+            )
             weight, first, second = _library.split_moments(moments, k, d, dense)
+            if row_weight is not None:
+                evidence = _weighted_evidence(mean, log_var, log_weights, means, log_vars, cholesky, row_weight)
         else:
             log_vars = _per_coordinate(log_vars, means)
             weight, first, second, evidence = reference.mixture_statistics(
-                mean, log_var, log_weights, means, log_vars, cholesky
+                mean, log_var, log_weights, means, log_vars, cholesky, row_weight
             )
-        return MixtureStatistics(weight, first, second, evidence, means.detach().double(), n)
+        return MixtureStatistics(weight, first, second, evidence, means.detach().double(), count)
+
+
+def _total_weight(sample_weight: Tensor, mean: Tensor) -> float:
+    """Sum of the weights; ValueError where they do not fit the rows or are not weights."""
+    if sample_weight.shape != mean.shape[:1]:
+        raise ValueError(f"sample_weight must have shape {tuple(mean.shape[:1])}, got {tuple(sample_weight.shape)}")
+    if not bool((torch.isfinite(sample_weight) & (sample_weight >= 0)).all()):
+        raise ValueError("sample_weight must be finite and at least 0 in every row")
+    return float(sample_weight.double().sum())
+
+
+def _weighted_evidence(
+    mean: Tensor,
+    log_var: Tensor | None,
+    log_weights: Tensor,
+    means: Tensor,
+    log_vars: Tensor | None,
+    cholesky: Tensor | None,
+    row_weight: Tensor,
+) -> Tensor:
+    """sum_i w_i log p_i in a second pass: the kernels of the moments sum the evidence of all rows alike."""
+    if log_var is None:
+        evidence = log_responsibilities(mean, log_weights, means, log_vars, cholesky)[1]
+    else:
+        evidence = -mixture_kl(mean, log_var, log_weights, means, log_vars, cholesky)
+    return (evidence.double() * row_weight.double()).sum()

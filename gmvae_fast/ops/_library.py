@@ -32,7 +32,9 @@ _lib.define(
     f"mixture_kl_backward(Tensor grad, Tensor mean, Tensor log_var, Tensor? z, {_MIXTURE}, int assignment, "
     "bool detach) -> (Tensor, Tensor, Tensor)"
 )
-_lib.define(f"mixture_statistics(Tensor mean, Tensor? log_var, {_MIXTURE}) -> (Tensor, Tensor)")
+_lib.define(
+    f"mixture_statistics(Tensor mean, Tensor? log_var, {_MIXTURE}, Tensor? row_weight=None) -> (Tensor, Tensor)"
+)
 
 
 def _pointer(tensor: Tensor | None) -> int:
@@ -370,12 +372,19 @@ def plain_eager(tensor: Tensor) -> bool:
 
 
 def _mixture_statistics(
-    mean: Tensor, log_var: Tensor | None, log_weights: Tensor, means: Tensor, scale: Tensor
+    mean: Tensor,
+    log_var: Tensor | None,
+    log_weights: Tensor,
+    means: Tensor,
+    scale: Tensor,
+    row_weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
+    """Moments and log evidence; with ``row_weight`` [N] the evidence stays 0, for the kernels weigh moments only."""
     arguments = _contiguous(mean, log_var, None, log_weights, means, scale)
+    (row_weight,) = _contiguous(row_weight)
     (n, d), k = mean.shape, means.shape[0]
     moments, workspace = _moments(mean, n, k, d, scale, 1)
-    evidence = mean.new_empty((), dtype=torch.float64)
+    evidence = mean.new_zeros((), dtype=torch.float64)
     _native.launch(
         "mixture_statistics",
         mean,
@@ -384,9 +393,9 @@ def _mixture_statistics(
             _covariance(scale),
             ASSIGNMENTS["exact"],
             False,
-            0,
+            _pointer(row_weight),
             moments.data_ptr(),
-            evidence.data_ptr(),
+            evidence.data_ptr() if row_weight is None else 0,
             workspace.data_ptr(),
             n,
             k,
@@ -397,7 +406,12 @@ def _mixture_statistics(
 
 
 def _mixture_statistics_fake(
-    mean: Tensor, log_var: Tensor | None, log_weights: Tensor, means: Tensor, scale: Tensor
+    mean: Tensor,
+    log_var: Tensor | None,
+    log_weights: Tensor,
+    means: Tensor,
+    scale: Tensor,
+    row_weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     k, d = means.shape
     size = _moments_size(k, d, scale.ndim == 3)

@@ -25,8 +25,8 @@ class MixtureStatistics:
     shift : Tensor [K, D]
         The component means at which the statistics were taken. Moments about them cannot cancel, however far
         from the origin the data lie.
-    count : int
-        Number of rows N.
+    count : int or float
+        Number of rows N, or the sum of their weights.
     """
 
     weight: Tensor
@@ -34,7 +34,7 @@ class MixtureStatistics:
     second: Tensor
     log_evidence: Tensor
     shift: Tensor
-    count: int
+    count: float
 
     def about(self, shift: Tensor) -> MixtureStatistics:
         """The same statistics about another ``shift`` [K, D]."""

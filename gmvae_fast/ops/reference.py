@@ -101,12 +101,14 @@ def mixture_statistics(
     means: Tensor,
     log_vars: Tensor | None,
     cholesky: Tensor | None = None,
+    row_weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Moments of the exact responsibilities about ``means``, in float64, and the log evidence.
 
     weight [K], first [K, D] = sum_i gamma_ic (m_i - mu_c), second [K, D] = sum_i gamma_ic [(m_i - mu_c)^2 + s2_i], or
     for dense covariances [K, D, D] = sum_i gamma_ic [(m_i - mu_c)(m_i - mu_c)' + diag s2_i]; evidence [] =
-    sum_i logsumexp_c(log pi_c - KL_c); for points (log_var None) sum_i log p(m_i).
+    sum_i logsumexp_c(log pi_c - KL_c); for points (log_var None) sum_i log p(m_i). With ``row_weight`` [N] each term of
+    each sum counts that often.
     """
     mean, log_weights, means = mean.double(), log_weights.double(), means.double()
     log_vars = None if log_vars is None else log_vars.double()
@@ -121,6 +123,8 @@ def mixture_statistics(
         evidence = torch.logsumexp(logits, 1)
         log_gamma = logits - evidence[:, None]
     gamma = log_gamma.exp()
+    if row_weight is not None:
+        gamma, evidence = gamma * row_weight.double()[:, None], evidence * row_weight.double()
     first = torch.einsum("nk,nkd->kd", gamma, diff)
     if cholesky is None:
         second = torch.einsum("nk,nkd->kd", gamma, diff.square() + variance[:, None])

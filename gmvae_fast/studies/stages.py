@@ -13,7 +13,7 @@ import torch
 
 from gmvae_fast import distributed, spectral
 from gmvae_fast._io import to_jsonable
-from gmvae_fast.data import SnapshotSource, Split, SplitConfig
+from gmvae_fast.data import SnapshotSource, Split, SplitConfig, balanced_weights
 from gmvae_fast.history import EpochRecord, History
 from gmvae_fast.metrics import cluster_agreement
 from gmvae_fast.model import GMVAE, load
@@ -49,6 +49,7 @@ def train_seed(
     *,
     data_path: str = "",
     split: SplitConfig | None = None,
+    balance: Sequence[str] = (),
     title: str = "GM-VAE study",
     resume: bool = True,
     device: str | torch.device = "cpu",
@@ -59,7 +60,8 @@ def train_seed(
     """Split, train, and write the seed's configuration, split, history, checkpoint and model.
 
     ``split`` is by trajectory unless said otherwise. Where it has a validation part, training is watched on that, and
-    the test part stays unseen until it is scored.
+    the test part stays unseen until it is scored. ``balance`` names the levels of `gmvae_fast.data.balanced_weights` by
+    which training snapshots are weighted; none: all alike.
 
     Raises
     ------
@@ -72,13 +74,15 @@ def train_seed(
     name = folder.seed(seed).name
     split = split or SplitConfig()
     parts = split.apply(snapshots, seed)
+    trained_on = snapshots.subset(parts.train)
     model = GMVAE(snapshots.shape, seed=seed, **dataclasses.asdict(model_config)).to(device)
     validation = {} if parts.validation is None else {"validation": parts.validation}
     with folder.lock_seed(seed, new=True):
         history = fit(
             model,
-            snapshots.subset(parts.train),
+            trained_on,
             train_config,
+            sample_weight=balanced_weights(trained_on, balance) if balance else None,
             held_out=snapshots.subset(parts.test if parts.validation is None else parts.validation),
             checkpoint=folder.seed(seed) / "checkpoint.safetensors",
             checkpoint_every=max(1, train_config.epochs // 10),
@@ -95,6 +99,7 @@ def train_seed(
             "model": model.config,
             "training": dataclasses.asdict(train_config),
             "split": {**dataclasses.asdict(split), "seed": seed, "details": dict(parts.details)},
+            "balance": list(balance),
         }
         folder.write_json(f"{name}/config.json", config)
         _describe(folder, snapshots, parts, seed, data_path, title)

@@ -32,6 +32,7 @@ def save(run: Run, path: str | os.PathLike[str]) -> None:
         "model": run.model.config,
         "training": dataclasses.asdict(run.config),
         "n_snapshots": len(run.source),
+        "weights": run.source.weight_digest,
         "history": run.history.to_dict(),
     }
     write_tensors(path, tensors, header)
@@ -84,6 +85,8 @@ def _check_same_run(run: Run, header: dict[str, Any], model: dict[str, Tensor], 
     if header.get("n_snapshots") != len(run.source):
         detail = f"{header.get('n_snapshots')} snapshots there, {len(run.source)} here"
         raise ValueError(f"checkpoint {where} belongs to other data ({detail}); {advice}")
+    if header.get("weights") != run.source.weight_digest:
+        raise ValueError(f"checkpoint {where} belongs to other data (their sample_weight differs); {advice}")
     masks = [m.cpu() for m in (run.model.mask, model.get("mask")) if m is not None]
     if len(masks) == 1 or (masks and not torch.equal(*masks)):
         raise ValueError(f"checkpoint {where} belongs to other data (their mask differs); {advice}")

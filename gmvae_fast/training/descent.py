@@ -74,8 +74,11 @@ class Descent:
                 standard_prior=standard_prior,
                 mixture=None if standard_prior else scheme.mixture(),
             )
+            reconstruction, kl = terms.reconstruction, terms.kl
+            if part.weight is not None:
+                reconstruction, kl = part.weight * reconstruction, part.weight * kl
             # Gradients are averaged over the processes: the mean over the batch has this process's share of it.
-            loss = (terms.reconstruction + beta * terms.kl).sum() * (self.source.ranks.size / part.size)
+            loss = (reconstruction + beta * kl).sum() * (self.source.ranks.size / part.size)
             self.optimizer.zero_grad(set_to_none=True)
             with self.source.ranks.guarded():
                 loss.backward()
@@ -84,18 +87,18 @@ class Descent:
                 torch.nn.utils.clip_grad_norm_(self.trained, config.gradient_clip)
             self.optimizer.step()
             if not standard_prior:
-                scheme.observe(terms)
+                scheme.observe(terms, part.weight)
             with torch.no_grad():
-                total += torch.stack([terms.reconstruction.sum(), terms.kl.sum()])
+                total += torch.stack([reconstruction.sum(), kl.sum()])
         if model.learn_noise:
             self.update_noise()
-        reconstruction, kl = (self.source.ranks.sum(total) / n).tolist()
-        return reconstruction, kl
+        first, second = (self.source.ranks.sum(total) / n).tolist()
+        return first, second
 
     def update_noise(self) -> None:
         """tau^2 that minimises the reconstruction term: the mean squared error of decoded posterior samples."""
         model = self.model
-        total = torch.zeros((), dtype=torch.float64, device=model.device)
+        errors = []
         model.eval()
         with torch.no_grad():
             local = self.source.local
@@ -104,8 +107,8 @@ class Descent:
                 x = model.normalise(x)
                 mean, log_var = model.encode(x)
                 z = mean + torch.exp(0.5 * log_var) * eps
-                total += (model.decode(z) - x).square().double().sum()
-            variance = self.source.ranks.sum(total) / (len(self.source) * model.n_values)
+                errors.append((model.decode(z) - x).square().flatten(1).sum(1, dtype=torch.float64))
+            variance = self.source.total(torch.cat(errors)) / (len(self.source) * model.n_values)
             model.log_noise.copy_(variance.clamp_min(_SMALLEST_NOISE).log())
 
     # -- state -----------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Latents:
     source : Share
         Which those are.
     variance : float64 [D]
-        Of the means of all snapshots.
+        Of the means of all snapshots, weighted.
     spread : float
         Its mean over the coordinates: 1 where they do not vary, not finite where they are not.
     """
@@ -47,16 +47,16 @@ class Latents:
     def of(model: GMVAE, source: Share) -> Latents:
         """Embed ``source``."""
         mean, log_var = model.embed_tensors(source.local, source.local.pass_size)
-        centre = source.ranks.sum(mean.double().sum(0)) / len(source)
-        variance = source.ranks.sum((mean.double() - centre).square().sum(0)) / len(source)
+        centre = source.total(mean) / len(source)
+        variance = source.total((mean.double() - centre).square()) / len(source)
         return Latents(mean, log_var, source, variance, spread_of(variance))
 
     def statistics(self, prior: MixturePrior) -> MixtureStatistics:
-        """E-step over all snapshots."""
-        own, ranks = prior.statistics(self.mean, self.log_var), self.source.ranks
-        if ranks.size == 1:
-            return own
-        sums = {name: ranks.sum(getattr(own, name)) for name in ("weight", "first", "second", "log_evidence")}
+        """E-step over all snapshots, weighted."""
+        weight, ranks = self.source.weight, self.source.ranks
+        own = prior.statistics(self.mean, self.log_var, None if weight is None else weight.to(self.mean.device))
+        names = ("weight", "first", "second", "log_evidence") if ranks.size > 1 else ()
+        sums = {name: ranks.sum(getattr(own, name)) for name in names}
         return dataclasses.replace(own, **sums, count=len(self.source))  # all stand about the same means
 
 
@@ -66,11 +66,11 @@ def diagnose(prior: MixturePrior, latents: Latents) -> dict[str, Any]:
     with torch.no_grad():
         gamma = prior.responsibilities(mean, log_var).double()
         kl = prior.component_kl(mean, log_var).double()
-        n, total = len(latents.source), latents.source.ranks.sum
-        weight = total(gamma.sum(0))
-        per_component = total((gamma * kl).sum(0)) / weight.clamp_min(1e-300)
-        entropy = -total((gamma * torch.log(gamma.clamp_min(1e-300))).sum()) / n
-        active = latents.variance > 0.01 * (latents.variance + total(log_var.double().exp().sum(0)) / n)
+        n, total = len(latents.source), latents.source.total
+        weight = total(gamma)
+        per_component = total(gamma * kl) / weight.clamp_min(1e-300)
+        entropy = -total((gamma * torch.log(gamma.clamp_min(1e-300))).sum(1)) / n
+        active = latents.variance > 0.01 * (latents.variance + total(log_var.double().exp()) / n)
     return {
         "occupancy": tuple((weight / n).tolist()),
         "responsibility_entropy": float(entropy),

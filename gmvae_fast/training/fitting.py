@@ -25,6 +25,7 @@ def fit(
     config: TrainConfig | None = None,
     *,
     held_out: Any = None,
+    sample_weight: Any = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 10,
     resume: bool = True,
@@ -45,7 +46,12 @@ def fit(
         snapshots are shuffled within windows of 64 MiB only, so batches are less mixed than a permutation's.
     config : TrainConfig, optional
     held_out : like ``data``, optional
-        Evaluated every ``config.validate_every`` epochs, never trained on.
+        Evaluated every ``config.validate_every`` epochs, never trained on, never weighted.
+    sample_weight : array [N], optional
+        How often each snapshot counts, at least 0, in any unit: `gmvae_fast.data.balanced_weights` gives runs or groups
+        the same total. Weights multiply a snapshot's loss and its share in every statistic of the mixture; they change
+        neither the order of snapshots nor the normalisation, which is a choice of units. A snapshot of weight 0 is not
+        there: weights of 0 and 1 give, bit for bit, what training on the others gives (arrays of such are copied).
     checkpoint : path, optional
         File that is written every ``checkpoint_every`` epochs and at the end, always whole.
     checkpoint_every : int
@@ -101,7 +107,7 @@ def fit(
             with ranks.agreeing():  # where another run has the checkpoint no process goes on
                 if ranks.first:
                     held.enter_context(file_lock(checkpoint))
-        run = Run(model, data, config or TrainConfig(), held_out, workers, ranks)
+        run = Run(model, data, config or TrainConfig(), held_out, workers, ranks, sample_weight)
         if checkpoint is not None and resume and ranks.tell(os.path.exists(checkpoint))[0]:
             with ranks.agreeing():
                 checkpoints.restore(run, checkpoint)

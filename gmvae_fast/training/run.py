@@ -11,7 +11,7 @@ import torch
 from gmvae_fast.distributed import Ranks, Share
 from gmvae_fast.history import EpochRecord, Event, History
 from gmvae_fast.model import GMVAE
-from gmvae_fast.train_config import TrainConfig
+from gmvae_fast.train_config import SCHEMES, TrainConfig
 from gmvae_fast.training import starts
 from gmvae_fast.training.descent import Descent
 from gmvae_fast.training.diagnostics import DIAGNOSTICS, Latents, diagnose, fluctuation_error
@@ -43,9 +43,10 @@ class Run:
         held_out: Any = None,
         workers: int = 0,
         ranks: Ranks | None = None,
+        sample_weight: Any = None,
     ) -> None:
         self.model, self.config, self.ranks = model, config, ranks or Ranks()
-        self.source = self._share(data, "data", workers)
+        self.source = self._share(data, "data", workers, sample_weight)
         self.held_out = None if held_out is None else self._share(held_out, "held_out")
         if len(self.source) < model.n_components:
             raise ValueError(
@@ -102,10 +103,10 @@ class Run:
         self.records.append(record)
         return record
 
-    def _share(self, data: Any, name: str, workers: int = 0) -> Share:
+    def _share(self, data: Any, name: str, workers: int = 0, sample_weight: Any = None) -> Share:
         """This process's part of ``data``; where one process cannot have its own, none goes on."""
         with self.ranks.agreeing():
-            share = Share(data, name, self.ranks, workers)
+            share = Share(data, name, self.ranks, workers, sample_weight)
             self.model._source(share.local)
         return share
 
@@ -124,8 +125,22 @@ class Run:
         since = epoch - self.config.warmup
         return since % self.config.m_step_every == 0 or epoch == self.config.epochs
 
+    def _refit_due(self, epoch: int) -> bool:
+        """At the first update from each of `refits` epochs, evenly spaced over the first half after the warm-up."""
+        config = self.config
+        if not (SCHEMES[config.scheme].closed_form and config.start == "latents" and config.refits):
+            return False
+        distance = (config.epochs - config.warmup) / (2 * config.refits)
+        since = epoch - config.warmup
+        reached, before = (min(int(e / distance), config.refits) for e in (since, since - config.m_step_every))
+        return reached > max(before, 0) and epoch < config.epochs
+
     def _update(self) -> dict[str, Any]:
         latents = self._latents()
+        if self._refit_due(self.epoch):
+            message = starts.refit(self.model.prior, latents, self.config)
+            if message:
+                self._event("refit", message)
         update = self.scheme.update(latents, last=self.epoch == self.config.epochs)
         for message in update.moved:
             self._event("reseed", message)

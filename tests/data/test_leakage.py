@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs import make_runs
+from run_sources import make_runs
 
 from gmvae_fast.data import LeakageError, check_leakage, split_by_frame
 

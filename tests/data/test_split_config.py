@@ -3,7 +3,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from runs import make_runs
+from run_sources import make_runs
 
 from gmvae_fast.data import LeakageError, SplitConfig, split_by_condition, split_by_time, split_by_trajectory
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-from runs import make_runs
+from run_sources import make_runs
 
 from gmvae_fast.data import LeakageError, split_by_time
 

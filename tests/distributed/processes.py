@@ -62,7 +62,8 @@ def train(folder: Path, name: str, dtype: torch.dtype = torch.float64, **changes
     options = {k: changes.pop(k) for k in ("learn_noise", "covariance_type") if k in changes}
     trained = model(dtype, **options)
     data = gf.open_snapshots(folder.parent / changes.pop("file"), lazy=True) if "file" in changes else snapshots()
-    history = gf.fit(trained, data, config(**changes), held_out=snapshots(1), progress=False)
+    weight = np.arange(len(data)) % 5 if changes.pop("weighted", False) else None  # some 0
+    history = gf.fit(trained, data, config(**changes), held_out=snapshots(1), sample_weight=weight, progress=False)
     embedding = gf.distributed.embed(trained, data)
     gamma = gf.distributed.predict_proba(trained, data)
     finish(folder, name, trained, history, embedded=embedding.mean, gamma=gamma)
@@ -108,6 +109,7 @@ def main() -> None:
         "joint": lambda name: train(folder, name, scheme="joint", gradient_clip=1.0),
         "full": lambda name: train(folder, name, covariance_type="full", learn_noise=True, reseed_below=99.0),
         "streamed": lambda name: train(folder, name, file="waves.h5"),
+        "weighted": lambda name: train(folder, name, weighted=True, learn_noise=True),
         "killed": lambda _: killed(folder, 4, once=False),
         "killed_once": lambda _: killed(folder, 4, once=True),
         "broken": lambda _: broken(folder),

@@ -90,7 +90,8 @@ def test_statistics_about_another_shift_describe_the_same_data():
 def test_opcheck(points, device):
     mean, log_var, _ = make_rows(5, 2, device=device)
     args = (mean, None if points else log_var, *make_mixture(3, 2, device=device))
-    torch.library.opcheck(torch.ops.gmvae_fast.mixture_statistics.default, args)
+    for more in ((), (torch.rand(5, device=device, dtype=torch.float64),)):
+        torch.library.opcheck(torch.ops.gmvae_fast.mixture_statistics.default, (*args, *more))
 
 
 def test_thread_count_does_not_change_a_bit(one_thread):
@@ -111,3 +112,54 @@ def test_empty_component_has_no_weight():
     stats = OP(mean, log_var, log_weights, means, log_vars)
     assert stats.weight[1] == 0
     assert all(torch.isfinite(f).all() for f in fields(stats))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("points", [False, True])
+@pytest.mark.parametrize(("n", "k", "d"), SHAPES)
+def test_weights_match_float64(n, k, d, points, dtype, device):
+    mean, log_var, _ = make_rows(n, d, dtype, device)
+    log_var = None if points else log_var
+    mixture = make_mixture(k, d, dtype, device)
+    weight = torch.rand(n, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(device) * 3
+    stats = OP(mean, log_var, *mixture, sample_weight=weight)
+    expected = REFERENCE(mean, log_var, *mixture, row_weight=weight.to(dtype))
+    assert stats.count == pytest.approx(float(weight.sum()))
+    bound = 1e-5 if dtype == torch.float32 else 1e-11
+    for value, ref in zip(fields(stats), expected, strict=True):
+        torch.testing.assert_close(value, ref, rtol=bound, atol=3 * bound * max(1.0, n / 10))
+
+
+@pytest.mark.parametrize("kind", ["diag", "full", "tied"])
+@pytest.mark.parametrize("points", [False, True])
+def test_weights_of_zero_and_whole_numbers_are_subsets_and_repeats(points, kind):
+    mean, log_var, _ = make_rows(300, 3)
+    log_var = None if points else log_var
+    log_weights, means, log_vars = make_mixture(4, 3)
+    if kind == "diag":
+        mixture = (log_weights, means, log_vars, None)
+    else:
+        factors = torch.eye(3, dtype=torch.float64) + 0.2 * torch.ones(3, 3, dtype=torch.float64).tril(-1)
+        mixture = (log_weights, means, None, factors.expand(4, 3, 3) if kind == "full" else factors)
+    times = torch.arange(300) % 4
+    weighted = OP(mean, log_var, *mixture, sample_weight=times)
+    rows = torch.repeat_interleave(torch.arange(300), times)
+    repeated = OP(mean[rows], None if points else log_var[rows], *mixture)
+    assert weighted.count == repeated.count == len(rows)
+    for a, b in zip(fields(weighted), fields(repeated), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.ones(3), r"shape \(4,\), got \(3,\)"),
+        (torch.tensor([1.0, -1.0, 1.0, 1.0]), "at least 0"),
+        (torch.tensor([1.0, float("nan"), 1.0, 1.0]), "finite"),
+    ],
+)
+def test_bad_weights(weight, message):
+    mean, log_var, _ = make_rows(4, 2)
+    with pytest.raises(ValueError, match=message):
+        OP(mean, log_var, *make_mixture(2, 2), sample_weight=weight)

@@ -55,8 +55,8 @@ class Scheme(ABC):
     def begin(self) -> None:  # noqa: B027 - most schemes have nothing to do
         """An epoch of descent begins."""
 
-    def observe(self, terms: LossTerms) -> None:  # noqa: B027
-        """A step of Adam was taken on ``terms``."""
+    def observe(self, terms: LossTerms, weight: Tensor | None) -> None:  # noqa: B027
+        """A step of Adam was taken on ``terms``, whose rows count ``weight`` [n] times (None: once)."""
 
     def settle(self) -> None:  # noqa: B027
         """Write what was trained into the prior."""

@@ -38,21 +38,23 @@ class Means(Joint):
         self._weight.zero_()
         self._first.zero_()
 
-    def observe(self, terms: LossTerms) -> None:
+    def observe(self, terms: LossTerms, weight: Tensor | None) -> None:
         """Add a batch to the sums, with the assignment of the loss."""
         with torch.no_grad():
-            weight, first = self._sums(terms, self.mixture())
-            self._weight += weight
+            total, first = self._sums(terms, self.mixture(), weight)
+            self._weight += total
             self._first += first
 
-    def _sums(self, terms: LossTerms, mixture: MixtureTuple) -> tuple[Tensor, Tensor]:
-        """sum_i gamma_ic [K] and sum_i gamma_ic (m_i - mu_c) [K, D], float64."""
+    def _sums(self, terms: LossTerms, mixture: MixtureTuple, row_weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        """sum_i gamma_ic [K] and sum_i gamma_ic (m_i - mu_c) [K, D], float64, each row counting its weight."""
         mean = terms.mean.detach()
         if self.config.gamma == "exact":
-            statistics = ops.mixture_statistics(mean, terms.log_var.detach(), *mixture)
+            statistics = ops.mixture_statistics(mean, terms.log_var.detach(), *mixture, sample_weight=row_weight)
             return statistics.weight, statistics.first
         where = terms.z.detach() if self.config.gamma == "sampled" else mean
         gamma = ops.log_responsibilities(where, *mixture)[0].double().exp()
+        if row_weight is not None:
+            gamma = gamma * row_weight[:, None]
         weight = gamma.sum(0)
         return weight, gamma.T @ mean.double() - weight[:, None] * mixture[1].double()
 
