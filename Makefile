@@ -97,6 +97,10 @@ study: setup  ## the GM-VAE beside its relatives and baselines: study/all-quick/
 crash: setup  ## kill -9 at 50 random moments of training, embedding and simulation
 	$(BIN)/python scripts/crash_test.py --kills 50
 
+.PHONY: fuzz
+fuzz: setup  ## thousands of damaged and hostile files for every reader; the counts go into docs/reliability.md
+	$(BIN)/python scripts/fuzz.py --cases 150 --seed 0 --write docs/reliability.md
+
 validate: setup  ## the solvers against the literature and exact results
 	$(BIN)/gmvae-fast validate wake
 	$(BIN)/gmvae-fast validate surface_reaction

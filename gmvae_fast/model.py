@@ -20,6 +20,7 @@ from gmvae_fast import ops
 from gmvae_fast._batches import Batches
 from gmvae_fast._checks import check_integer
 from gmvae_fast._io import atomic_writer
+from gmvae_fast._reading import parse_json
 from gmvae_fast.mixture import MixturePrior, MixtureTuple, sample_mixture
 from gmvae_fast.networks import build_networks, start_confident
 from gmvae_fast.normalisation import Normalised
@@ -318,13 +319,18 @@ def load(
         Naming the file and what is wrong with it.
     """
     tensors, header = read_tensors(path, FORMAT, FORMAT_VERSION)
-    model = model_from_config(header.get("config"), network, os.fspath(path))
+    model = model_from_config(header.get("config"), network, os.fspath(path), tensors)
     load_state(model, tensors, str(path))
     return model.to(device).eval()
 
 
-def model_from_config(config: Any, network: tuple[nn.Module, nn.Module] | None, where: str) -> GMVAE:
-    """Rebuild an untrained model from its stored configuration."""
+def model_from_config(
+    config: Any, network: tuple[nn.Module, nn.Module] | None, where: str, tensors: Mapping[str, Tensor]
+) -> GMVAE:
+    """Rebuild an untrained model from its stored configuration, once it is known to fit the ``tensors`` of the file.
+
+    A configuration of a few bytes may describe a model of any size.
+    """
     if not isinstance(config, dict):
         raise ModelFileError(f"{where}: the model's configuration is missing")
     config = dict(config)
@@ -334,10 +340,25 @@ def model_from_config(config: Any, network: tuple[nn.Module, nn.Module] | None, 
         config["network"] = network
     elif network is not None:
         raise ValueError(f"network must be left out: {where} holds a model with built-in networks")
+    widths = config.get("widths")
+    if isinstance(widths, list) and len(widths) > len(tensors):
+        raise ModelFileError(f"{where}: {len(tensors)} tensors do not fill a network of {len(widths)} layers")
     try:
+        _check_fit(config, tensors, where)
         return GMVAE(**config)
-    except (TypeError, ValueError, RuntimeError) as err:
+    except ModelFileError:
+        raise
+    except (TypeError, ValueError, RuntimeError, OverflowError) as err:
         raise ModelFileError(f"{where}: the stored configuration does not describe a model ({err})") from err
+
+
+def _check_fit(config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Compare names and shapes of the tensors with those of the model, of which nothing is allocated."""
+    own = not isinstance(config.get("network", "auto"), str)  # own modules are there already
+    kept = {k: v.to("meta") for k, v in tensors.items() if not (own and k.startswith(("encoder.", "decoder.")))}
+    with torch.device("meta"):
+        model = GMVAE(**{**config, "network": (nn.Identity(), nn.Identity())} if own else config)
+    load_state(model, kept, where)
 
 
 def load_state(model: GMVAE, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -377,14 +398,14 @@ def read_tensors(path: str | os.PathLike[str], kind: str, version: int) -> tuple
         raise FileNotFoundError(f"{name}: no such file")
     try:
         with safe_open(str(name), framework="pt", device="cpu") as file:
-            header = json.loads((file.metadata() or {}).get("gmvae_fast", "null"))
+            header = parse_json((file.metadata() or {}).get("gmvae_fast", "null"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as err:
         raise ModelFileError(f"{name}: not a whole safetensors file ({err})") from err
     if not isinstance(header, dict) or header.get("format") != kind:
         raise ModelFileError(f"{name}: not a file of kind {kind}")
     found = header.get("version")
-    if not isinstance(found, int) or not 1 <= found <= version:
+    if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= version:
         raise ModelFileError(
             f"{name}: format version {found!r}, this gmvae_fast reads up to {version}; use a newer release"
         )

@@ -7,15 +7,14 @@ import json
 import os
 import sys
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from gmvae_fast._io import to_jsonable, write_npz
+from gmvae_fast._reading import read_npz
 
 #: Environment variable that moves the cache.
 CACHE_VARIABLE = "GMVAE_FAST_CACHE"
@@ -48,11 +47,10 @@ def cache_path(name: str, parameters: Mapping[str, Any], directory: str | os.Pat
 def read_entry(path: Path) -> Arrays | None:
     """Arrays of a cache entry; None where there is none, or (with a warning) where it cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return read_npz(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         warnings.warn(
             f"cache entry {path} cannot be read ({type(error).__name__}: {error}); computing it again",
             stacklevel=2,

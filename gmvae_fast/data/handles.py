@@ -112,10 +112,13 @@ class FileHandles:
 
 @contextmanager
 def file_errors(path: str) -> Iterator[None]:
-    """Turn whatever a damaged file makes its library raise into one error that names the file."""
+    """Turn whatever a damaged file makes its library raise into one error that names the file.
+
+    MemoryError too: within a library it comes from sizes that the file claims.
+    """
     try:
         yield
-    except (FileNotFoundError, PermissionError, ImportError, MemoryError):
+    except (FileNotFoundError, PermissionError, ImportError):
         raise
     except SnapshotFileError as error:
         if str(path) in str(error):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gmvae_fast._io import to_jsonable
+from gmvae_fast._memory import shortage
 
 from .fingerprint import array_digest, files_state
 from .formats import Container
@@ -131,6 +133,8 @@ class LazySnapshots(OnDemandSnapshots):
         IndexError
         SnapshotFileError
             Where a file has changed or is damaged; it names file and field.
+        MemoryError
+            For more snapshots than fit into memory, before any is read.
         """
         return self.read_region(indices)
 
@@ -147,7 +151,11 @@ class LazySnapshots(OnDemandSnapshots):
         wanted = self._index[index]
         part = None if region is None else [slice(*s.indices(n)) for s, n in zip(region, self.grid, strict=True)]
         sizes = self.grid if part is None else tuple(len(range(s.start, s.stop, s.step)) for s in part)
-        out = np.empty((len(wanted), self.shape[0], *sizes), np.float32)
+        shape = (len(wanted), self.shape[0], *sizes)
+        lacking = shortage(math.prod(shape, start=4))
+        if lacking:
+            raise MemoryError(f"{len(wanted)} snapshots of {shape[1:]} at once {lacking}; read fewer at a time")
+        out = np.empty(shape, np.float32)
         order = np.argsort(wanted, kind="stable")
         ascending = wanted[order]
         cuts = np.searchsorted(ascending, self._starts)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gmvae_fast._io import write_npz
+from gmvae_fast._reading import parse_json, read_npy, read_npz
 
+from .handles import file_errors
 from .layouts.snapshot_file import FORMAT, FORMAT_VERSION
 from .snapshots import SnapshotFileError, Snapshots
 
@@ -45,12 +45,12 @@ def write_snapshots(snapshots: Snapshots, path: str | os.PathLike[str]) -> None:
 
 def read_snapshots(path: str | os.PathLike[str]) -> Snapshots:
     """Read the package's own layout; see :meth:`Snapshots.load`."""
-    with _reading(path):
-        arrays = _load_npz(path)
+    with file_errors(os.fspath(path)):
+        arrays = read_npz(path)
         missing = [name for name in (_METADATA, *_PARTS) if name not in arrays]
         if missing:
             raise SnapshotFileError(f"{path}: not a snapshot file, missing {', '.join(missing)}")
-        metadata = json.loads(str(arrays[_METADATA]))
+        metadata = parse_json(str(arrays[_METADATA]))
         if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
             raise SnapshotFileError(f"{path}: its metadata do not say {FORMAT!r}")
         if metadata.get("format_version") != FORMAT_VERSION:
@@ -74,24 +74,6 @@ def read_snapshots(path: str | os.PathLike[str]) -> Snapshots:
         )
 
 
-@contextmanager
-def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn whatever a damaged file makes the readers raise into one error that names the file."""
-    try:
-        yield
-    except (FileNotFoundError, IsADirectoryError, PermissionError, SnapshotFileError):
-        raise
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise SnapshotFileError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
-
-
-def _load_npz(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise SnapshotFileError(f"{path}: not a .npz archive")
-        return {name: archive[name] for name in archive.files}
-
-
 def _from_array(array: npt.NDArray[Any], path: str | os.PathLike[str]) -> Snapshots:
     if array.ndim < 2:
         raise SnapshotFileError(f"{path}: snapshots need at least two axes [N, ...], got shape {array.shape}")
@@ -102,13 +84,13 @@ def _from_array(array: npt.NDArray[Any], path: str | os.PathLike[str]) -> Snapsh
 
 
 def _read_npy(path: str | os.PathLike[str]) -> Snapshots:
-    with _reading(path):
-        return _from_array(np.load(path, allow_pickle=False), path)
+    with file_errors(os.fspath(path)):
+        return _from_array(read_npy(path), path)
 
 
 def _read_npz(path: str | os.PathLike[str]) -> Snapshots:
-    with _reading(path):
-        arrays = _load_npz(path)
+    with file_errors(os.fspath(path)):
+        arrays = read_npz(path)
         if _METADATA in arrays or any(name in arrays for name in _PARTS[1:]):
             return read_snapshots(path)
         if len(arrays) != 1:

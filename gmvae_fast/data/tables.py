@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from gmvae_fast._memory import free_memory
+from gmvae_fast._reading import parse_json
 
 from .formats import require
 from .handles import file_errors
@@ -30,7 +36,7 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """
     if Path(path).suffix.lower() in (".parquet", ".pq"):
         return _read_parquet(path)
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with file_errors(os.fspath(path)), open(path, newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
     if len(rows) < 2:
         raise SnapshotFileError(f"{path}: a table needs a line of names and at least one row, got {len(rows)} lines")
@@ -43,19 +49,42 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     return {name: [row[i].strip() for row in rows[1:]] for i, name in enumerate(names)}
 
 
+#: Runs where pandas does, in a process of its own: its engines crash on some damaged files, and take what memory they
+#: claim.
+_PARQUET = """
+import json, sys
+limit = int(sys.argv[2])
+if limit:
+    import resource
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+import pandas
+frame = pandas.read_parquet(sys.argv[1])
+columns = {str(n): ["" if pandas.isna(v) else str(v) for v in frame[n]] for n in frame}
+print(json.dumps({"shape": frame.shape, "columns": columns}))
+"""
+
+
 def _read_parquet(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    pandas = require("pandas", f"{path} (Parquet)", "parquet")
+    require("pandas", f"{path} (Parquet)", "parquet")
+    if not any(importlib.util.find_spec(engine) for engine in ("pyarrow", "fastparquet")):
+        raise ImportError(f"{path} (Parquet) needs pyarrow or fastparquet: pip install 'gmvae_fast[parquet]'")
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file")
-    with file_errors(os.fspath(path)):
-        try:
-            frame = pandas.read_parquet(path)
-        except ImportError as error:  # pandas without an engine
-            message = f"{path} (Parquet) needs pyarrow or fastparquet: pip install 'gmvae_fast[parquet]'"
-            raise ImportError(message) from error
-    if frame.empty:
-        raise SnapshotFileError(f"{path}: a table needs at least one column and one row, got {frame.shape}")
-    return {str(n): ["" if pandas.isna(v) else str(v) for v in frame[n]] for n in frame}
+    # The process maps libraries beside what it holds.
+    limit = 0 if sys.platform == "win32" else free_memory() + 2**31
+    command = [sys.executable, "-c", _PARQUET, os.path.abspath(path), str(limit)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+        raise SnapshotFileError(f"{path}: cannot be read ({last})")
+    answer = parse_json(done.stdout)
+    columns: dict[str, list[str]] = answer["columns"]
+    if not answer["shape"][0] or not columns:
+        shape = tuple(answer["shape"])
+        raise SnapshotFileError(f"{path}: a table needs at least one column and one row, got {shape}")
+    return columns
 
 
 def join_table(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
+
+from gmvae_fast._reading import DamagedFileError, parse_json
+from gmvae_fast._reading import read_npz as load_npz
 
 Array = NDArray[Any]
 ARRAY_KINDS = {"number": "fiub", "whole": "iu", "bool": "b", "any": "fiubUS"}  # numpy dtype kinds
@@ -160,9 +159,9 @@ class Arrays:
 def read_json(root: Path, name: str) -> Record:
     """The JSON object in ``root/name``; NaN and Infinity are accepted, Python writes them by default."""
     try:
-        value = json.loads(_existing(root, name).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ReportError(f"{name}: not readable as JSON: {error}") from error
+        value = parse_json(_existing(root, name).read_bytes())
+    except (OSError, DamagedFileError) as error:
+        raise ReportError(f"{name}: {error}") from error
     if not isinstance(value, dict):
         raise ReportError(f"{name}: should hold a JSON object, got {_shorten(value)}")
     return Record(name, value)
@@ -172,14 +171,9 @@ def read_npz(root: Path, name: str) -> Arrays:
     """All arrays of ``root/name``; pickled objects are refused, so that reading runs no code."""
     path = _existing(root, name)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ReportError(f"{name}: should be an npz archive, got a single array")
-            return Arrays(name, {key: archive[key] for key in archive.files})
-    except ReportError:
-        raise
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ReportError(f"{name}: not readable as npz (truncated or damaged?): {error}") from error
+        return Arrays(name, load_npz(path))
+    except (OSError, DamagedFileError) as error:
+        raise ReportError(f"{name}: not readable as npz: {error}") from error
 
 
 def _existing(root: Path, name: str) -> Path:

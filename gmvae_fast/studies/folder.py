@@ -7,20 +7,17 @@ reconstructions.npz, samples.npz, scores.json and metrics.json.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from gmvae_fast._io import write_json, write_npz
 from gmvae_fast._locks import file_lock, folder_lock
-
-Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
+from gmvae_fast._reading import Arrays, read_json, read_npz
 
 
 class StudyError(ValueError):
@@ -81,11 +78,9 @@ class StudyFolder:
         """One JSON object; StudyError says which file is missing or damaged."""
         path = self._existing(name)
         try:
-            value = json.loads(path.read_text())
+            value: dict[str, Any] = read_json(path, dict)
         except (ValueError, OSError) as err:
-            raise StudyError(f"{path}: not readable as JSON ({err})") from err
-        if not isinstance(value, dict):
-            raise StudyError(f"{path}: expected a JSON object, got {type(value).__name__}")
+            raise StudyError(f"{path}: {err}") from err
         return value
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
@@ -97,10 +92,9 @@ class StudyFolder:
         """All arrays of one file; no pickled objects are loaded."""
         path = self._existing(name)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return {key: file[key] for key in file.files}
-        except (ValueError, OSError, BadZipFile, KeyError) as err:
-            raise StudyError(f"{path}: not a whole .npz file ({err})") from err
+            return read_npz(path)
+        except (ValueError, OSError) as err:
+            raise StudyError(f"{path}: {err}") from err
 
     def write_npz(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Write named arrays, atomically."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .container import Container, StoredArray, chunks_of, plain, read_all, require
 from .hdf5 import open_hdf5
+from .hostile import check_size
 from .images import IMAGE_SUFFIXES, FrameOptions, frame_files, is_single_frame, natural_key, open_images
 from .numpy_files import open_npy, open_npz
 from .vtk_series import MARK as VTK_MARK
@@ -66,6 +67,7 @@ __all__ = [
     "Container",
     "FrameOptions",
     "StoredArray",
+    "check_size",
     "chunks_of",
     "file_format",
     "frame_files",

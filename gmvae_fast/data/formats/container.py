@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from gmvae_fast._optional import require as require
 
+from .hostile import check_size
+
 
 class StoredArray(Protocol):
     """An array that reads from its file when it is sliced with integers and slices of step 1."""
@@ -71,5 +73,12 @@ def plain(value: Any) -> Any:
 
 
 def read_all(array: StoredArray) -> npt.NDArray[Any]:
-    """The whole array."""
+    """The whole array, if it fits into memory.
+
+    Raises
+    ------
+    ValueError
+        Where it does not; a description of a few bytes can claim any shape.
+    """
+    check_size("an array", array.shape, array.dtype, chunks_of(array))
     return np.asarray(array[()] if array.shape == () else array[(slice(None),) * len(array.shape)])

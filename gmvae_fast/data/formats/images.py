@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import OrderedDict
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from gmvae_fast.data.fingerprint import array_digest
 
 from .container import Container, require
+from .hostile import check_inflated, check_size, may_inflate
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".png")
@@ -135,10 +137,11 @@ class FrameStack:
     def _decode(self, index: int) -> npt.NDArray[Any]:
         file, page = self._pages[index]
         if file.lower().endswith(TIFF_SUFFIXES):
-            image = np.asarray(self._tiff(file).pages[page].asarray())
+            image = _decoded_page(self._tiff(file).pages[page])
         else:
             pillow = require("PIL.Image", f"{file} (PNG)")
             with pillow.open(file) as opened:
+                check_size("a frame", (opened.height, opened.width, len(opened.getbands())), np.float64)
                 image = np.asarray(opened.convert("RGB") if opened.mode == "P" else opened)
         if image.ndim not in (2, 3):
             raise ValueError(f"{file}: frame {page} has shape {image.shape}, expected [H, W] or [H, W, colours]")
@@ -168,6 +171,23 @@ class FrameStack:
                 raise ValueError(f"roi {self._options.roi} reaches beyond the frames of {image.shape[:2]} pixels")
             image = image[top:bottom, left:right]
         return _reduced(image, self._options.downsample)
+
+
+#: TIFF's numbers of compressions that inflate without end, and what numcodecs calls them.
+_COMPRESSIONS = {8: "zlib", 32946: "zlib", 34925: "lzma", 50000: "zstd"}
+
+
+def _decoded_page(page: Any) -> npt.NDArray[Any]:
+    """A page of a TIFF file, once its size and that of its compressed pieces are known."""
+    check_size("a frame", page.shape, np.float64)
+    codec = _COMPRESSIONS.get(int(page.compression))
+    if codec is not None:
+        piece = math.prod(page.chunks, start=page.dtype.itemsize)
+        for offset, stored in zip(page.dataoffsets, page.databytecounts, strict=True):
+            if may_inflate(stored) or codec != "zlib":
+                page.parent.filehandle.seek(offset)
+                check_inflated("a piece of a frame", codec, page.parent.filehandle.read(stored), piece)
+    return np.asarray(page.asarray())
 
 
 def _reduced(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:

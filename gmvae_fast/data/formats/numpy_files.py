@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gmvae_fast._reading import check_npz, npy_header
+
 from .container import Container, StoredArray
 
 
@@ -17,7 +19,8 @@ def open_npy(path: str) -> Container:
 
 
 def open_npz(path: str) -> Container:
-    """The members of an archive; compressed ones are read whole."""
+    """The members of an archive; compressed ones are read whole, if together they fit into memory."""
+    check_npz(path, only_compressed=True)
     arrays: dict[str, StoredArray] = {}
     with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as loaded:
         for info in archive.infolist():
@@ -30,10 +33,7 @@ def open_npz(path: str) -> Container:
 def _mapped(path: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any] | None:
     """The member as a view of the file; None for what cannot be one (text, objects, nothing inside)."""
     with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = reader(member)
-        header = member.tell()
+        shape, fortran, dtype, header = npy_header(member)
     if dtype.kind not in "fiub" or 0 in shape or shape == ():
         return None
     with open(path, "rb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import xml.etree.ElementTree as ElementTree
 from collections import OrderedDict
@@ -12,7 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gmvae_fast._reading import read_json
+
 from .container import Container, StoredArray
+from .hostile import inside
 from .images import natural_key
 from .vtk_frames import FRAME_SUFFIXES, Lattices, read_frame
 
@@ -75,11 +77,11 @@ def _read_list(path: str) -> list[tuple[float, str]]:
     """Times and files of a .pvd or .series file, in the order of times."""
     folder = os.path.dirname(path)
     if path.lower().endswith(".series"):
-        entries = [(entry["time"], entry["name"]) for entry in json.loads(Path(path).read_text())["files"]]
+        entries = [(entry["time"], entry["name"]) for entry in read_json(path, dict)["files"]]
     else:
         sets = ElementTree.parse(path).iter("DataSet")
         entries = [(item.attrib.get("timestep", i), item.attrib["file"]) for i, item in enumerate(sets)]
-    pairs = sorted((float(time), os.path.join(folder, name)) for time, name in entries)
+    pairs = sorted((float(time), inside(folder, name)) for time, name in entries)
     if not pairs:
         raise ValueError("lists no files")
     if len({time for time, _ in pairs}) < len(pairs):
@@ -110,7 +112,7 @@ def _block(path: str) -> str:
     if len(chosen) != 1:
         names = ", ".join(s.get("name", s["file"]) for s in sets) or "none"
         raise ValueError(f"a file of several blocks ({names}), none called internal; pass the files of one block")
-    return os.path.join(os.path.dirname(path), chosen[0]["file"])
+    return inside(os.path.dirname(path), chosen[0]["file"])
 
 
 class _Series:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 
 from .container import Container, StoredArray, plain, require
+from .hdf5 import check_links
 
 
 class XarrayArray:
@@ -23,8 +25,19 @@ class XarrayArray:
 
 
 def open_xarray(path: str) -> Container:
-    """Data variables and coordinates with the names of their axes; times stay numbers in the file's units."""
+    """Data variables and coordinates with the names of their axes; times stay numbers in the file's units.
+
+    Raises
+    ------
+    ValueError
+        For a NetCDF-4 file (which is HDF5) that links to other files.
+    """
     xarray = require("xarray", f"{path} (NetCDF or another format of xarray)")
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
+        if is_hdf5:
+            check_links(path)
     data = xarray.open_dataset(path, decode_times=False, cache=False, chunks=None)
     arrays: dict[str, StoredArray] = {str(name): XarrayArray(v) for name, v in data.variables.items()}
     attributes: dict[str, Any] = {"": {str(k): plain(v) for k, v in data.attrs.items()}}

@@ -17,6 +17,7 @@ from .base import (
     Region,
     Request,
     Variable,
+    check_consistent,
     describe,
     region_grid,
     select_fields,
@@ -46,6 +47,7 @@ def recognise(container: Container, request: Request, layout: str = "auto") -> F
     for name in names:
         found = LAYOUTS[name](container, request)
         if found is not None:
+            check_consistent(found)
             return found
     what = "the layout is not recognised" if layout == "auto" else f"not of the layout {layout!r}"
     raise LayoutError(

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gmvae_fast._checks import nearest
-from gmvae_fast.data.formats import Container, StoredArray, chunks_of
+from gmvae_fast._memory import shortage
+from gmvae_fast.data.formats import Container, StoredArray, check_size, chunks_of
 from gmvae_fast.data.snapshots import FloatArray, IntArray, SnapshotFileError
 
 SPACE = ("z", "y", "x")
@@ -164,6 +165,23 @@ class FileLayout:
     mask: npt.NDArray[np.bool_] | None = None
 
 
+def check_consistent(layout: FileLayout) -> None:
+    """Coordinates, mask and classes must have the sizes of the grid and of the snapshots.
+
+    Raises
+    ------
+    LayoutError
+    """
+    grid, count = layout.blocks[0].grid, sum(map(len, layout.blocks))
+    wanted: list[tuple[str, Any, tuple[Any, ...]]] = []
+    wanted += [(f"coordinate {a!r}", v, (grid.get(a),)) for a, v in layout.coordinates.items()]
+    wanted += [(f"label {name!r}", v, (count,)) for name, v in layout.labels.items()]
+    wanted += [] if layout.mask is None else [("mask", layout.mask, tuple(grid.values()))]
+    for name, values, shape in wanted:
+        if values.shape != shape:
+            raise LayoutError(f"{name} has shape {values.shape}, expected {shape}")
+
+
 def components(name: str, array: StoredArray, axes: Sequence[str], vector: bool = False) -> tuple[str, ...]:
     """Channel names of an array: its own name, name_x, name_y, ... of vectors and tensors, or name_0, name_1, ..."""
     sizes = [n for n, a in zip(array.shape, axes, strict=True) if a == "c"]
@@ -237,6 +255,7 @@ def make_block(
     if not grid:
         raise LayoutError(f"no axis of {chosen[0].key!r} is x, y or z: {' '.join(chosen[0].axes)}")
     shape = (n_samples, n_times)
+    _check_claims(container, chosen, grid, n_samples * n_times)
     ids = np.broadcast_to((trajectory + np.arange(n_samples))[:, None], shape)
     return Block(
         chosen,
@@ -249,6 +268,23 @@ def make_block(
         max(_chunk(container.arrays[v.key], v, shape) for v in chosen),
         _chunk_grid(container.arrays[chosen[0].key], chosen[0], grid),
     )
+
+
+#: Tables of a source: number, trajectory, two times and their copies while they are put together; 8 bytes each.
+_TABLE_BYTES = 64
+
+
+def _check_claims(container: Container, variables: Sequence[Variable], grid: Mapping[str, int], count: int) -> None:
+    """One snapshot, one stored chunk and the tables of all must fit into memory: a description can claim any size."""
+    lacking = shortage(_TABLE_BYTES * count)
+    if lacking:
+        raise LayoutError(f"a table of {count} snapshots {lacking}")
+    cells = math.prod(grid.values())
+    for v in variables:
+        array = container.arrays[v.key]
+        check_size(f"a snapshot of {v.key!r}", (len(v.channels), cells), np.float64)
+        check_size(f"a stored chunk of {v.key!r}", (), array.dtype, chunks_of(array))
+    check_size("a snapshot", (sum(len(v.names) for v in variables), cells), np.float32)
 
 
 def _table(name: str, values: npt.ArrayLike, shape: tuple[int, int], times_last: bool = False) -> FloatArray:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 
+from gmvae_fast._reading import parse_json
 from gmvae_fast.data.formats import Container, read_all
 
 from .base import SPACE, FileLayout, LayoutError, Request, Variable, make_block
@@ -24,7 +24,7 @@ def recognise(container: Container, request: Request) -> FileLayout | None:
     if not isinstance(text, str) or FORMAT not in text or "fields" not in container.arrays:
         return None
     try:
-        metadata = json.loads(text)
+        metadata = parse_json(text)
         names, attributes = tuple(metadata["field_names"]), dict(metadata["attributes"])
     except (ValueError, KeyError, TypeError) as error:
         raise LayoutError(f"its metadata are damaged ({error!r})") from error

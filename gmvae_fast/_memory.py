@@ -1,0 +1,77 @@
+"""How much memory there is, asked before anything is allocated by what a file says about itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+_UNLIMITED = 2**62
+#: Asking takes a tenth of a millisecond, which what is smaller than this does not.
+_SMALL = 2**26
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take for data: four fifths of what machine, container and own limits leave."""
+    return max(0, min(_machine(), _container(), _own_limit()) * 4 // 5)
+
+
+def shortage(size: int) -> str | None:
+    """What to say about ``size`` bytes where they are more than there is; None where they fit."""
+    if size <= _SMALL:
+        return None
+    free = free_memory()
+    return None if size <= free else f"needs {_gibibytes(size)} of memory, {_gibibytes(free)} are free for it"
+
+
+def _gibibytes(size: int) -> str:
+    return f"{size / 2**30:.3g} GiB"
+
+
+def _machine() -> int:
+    found = _entries("/proc/meminfo")
+    if "MemAvailable" in found:
+        return found["MemAvailable"]
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return _UNLIMITED
+
+
+def _container() -> int:
+    """Of a control group (version 2, then 1): its limit less what is in use and cannot be given up."""
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            own = int(Path(limit).read_text())
+            cached = 0
+            for line in (Path(used).parent / "memory.stat").read_text().splitlines():
+                name, _, value = line.partition(" ")
+                cached += int(value) if name in ("inactive_file", "total_inactive_file") else 0
+            return own - int(Path(used).read_text()) + cached
+    return _UNLIMITED
+
+
+def _own_limit() -> int:
+    """Of the address space (ulimit -v)."""
+    if sys.platform == "win32":
+        return _UNLIMITED
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return _UNLIMITED
+    return int(limit) - _entries("/proc/self/status").get("VmSize", 0)
+
+
+def _entries(path: str) -> dict[str, int]:
+    """Lines "name: n kB" as bytes; empty where there is no such file."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for line in Path(path).read_text().splitlines():
+            name, _, value = line.partition(":")
+            if value.endswith("kB"):
+                found[name] = 1024 * int(value.split()[0])
+    return found

@@ -1,0 +1,157 @@
+"""What files may not do to whoever opens them: name other files, claim what does not fit, inflate without end."""
+
+from __future__ import annotations
+
+import math
+import ntpath
+import os
+import posixpath
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gmvae_fast._memory import free_memory, shortage
+
+#: Largest factor by which deflate inflates (zlib's technical notes).
+_DEFLATE = 1032
+_STEP = 2**20
+
+
+def inside(folder: str, name: str) -> str:
+    """Path of a file that another one names, which must lie in that one's folder or below.
+
+    Raises
+    ------
+    ValueError
+        For absolute names and those that leave the folder.
+    """
+    plain = posixpath.normpath(name.replace("\\", "/"))
+    if not name or posixpath.isabs(plain) or ntpath.splitdrive(name)[0] or plain.split("/")[0] == "..":
+        raise ValueError(f"names the file {name!r}, which does not lie in its folder")
+    return os.path.join(folder, name)
+
+
+def check_size(what: str, shape: Sequence[int], dtype: Any, chunks: Sequence[int] | None = None) -> None:
+    """Before an array, or a stored chunk of it, is read whole.
+
+    Raises
+    ------
+    ValueError
+        Where it does not fit into memory.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    held = math.prod((int(n) for n in shape), start=itemsize)
+    chunk = math.prod((int(n) for n in chunks or ()), start=itemsize)
+    lacking = shortage(max(held, chunk))
+    if lacking:
+        raise ValueError(f"{what} of shape {tuple(shape)} {lacking}")
+
+
+def may_inflate(stored: int) -> bool:
+    """Whether ``stored`` bytes of deflate could fill a considerable part of the memory, doubled buffers included."""
+    return 2 * _DEFLATE * stored > max(2**26, free_memory() // 4)
+
+
+def check_inflated(what: str, codec: str, content: bytes, expected: int) -> None:
+    """Before compressed bytes are given to a library that inflates them whatever comes out.
+
+    Parameters
+    ----------
+    what : str
+        For the error.
+    codec : str
+        As numcodecs calls it; one that is not known here passes.
+    content : bytes
+    expected : int
+        Bytes that should come out.
+
+    Raises
+    ------
+    ValueError
+    """
+    size = _SIZES[codec](content, expected) if codec in _SIZES else 0
+    if size > expected:
+        raise ValueError(f"{what} inflates beyond the {expected} bytes that it should hold")
+
+
+def _deflated(content: bytes, limit: int) -> int:
+    """Size of a zlib or gzip stream, or more than ``limit``; little of it is in memory at a time."""
+    if not may_inflate(len(content)):
+        return 0
+    stream, size, rest = zlib.decompressobj(wbits=47), 0, content
+    try:
+        while rest and size <= limit and not stream.eof:
+            size += len(stream.decompress(rest, _STEP))
+            rest = stream.unconsumed_tail
+    except zlib.error:
+        return 0  # its reader says so
+    return size
+
+
+def _by_streaming(open_stream: Callable[[], Any]) -> Callable[[bytes, int], int]:
+    def size_of(content: bytes, limit: int) -> int:
+        stream, size = open_stream(), 0
+        piece = content
+        try:
+            while size <= limit and not stream.eof:
+                out = stream.decompress(piece, _STEP)
+                if not out and stream.needs_input:
+                    break
+                size, piece = size + len(out), b""
+        except (OSError, EOFError, ValueError):
+            return 0
+        except Exception:  # lzma has its own
+            return 0
+        return size
+
+    return size_of
+
+
+def _lzma() -> Any:
+    import lzma
+
+    return lzma.LZMADecompressor()
+
+
+def _bz2() -> Any:
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
+def _little_endian(at: int) -> Callable[[bytes, int], int]:
+    return lambda content, limit: int.from_bytes(content[at : at + 4], "little")
+
+
+def _zstd(content: bytes, limit: int) -> int:
+    """The content size of the first frame's header (RFC 8878, 3.1.1.1); unknown ones count where they are large."""
+    if content[:4] != b"\x28\xb5\x2f\xfd" or len(content) < 18:
+        return 0
+    flags = content[4]
+    size_flag, single, dictionary = flags >> 6, flags >> 5 & 1, (0, 1, 2, 4)[flags & 3]
+    width = (1 if single else 0, 2, 4, 8)[size_flag]
+    if width == 0:  # at most 128 KiB come out of a block of four bytes
+        return limit + 1 if 2**15 * len(content) > max(2**26, free_memory() // 4) else 0
+    at = 5 + (0 if single else 1) + dictionary
+    return int.from_bytes(content[at : at + width], "little") + (256 if width == 2 else 0)
+
+
+def span_of(part: Any, n: int) -> range:
+    """Cells of an axis of ``n`` that an index selects; all of them where it is neither an integer nor a slice."""
+    if isinstance(part, int | np.integer):
+        return range(int(part), int(part) + 1)
+    return range(*part.indices(n)) if isinstance(part, slice) else range(n)
+
+
+#: By codec the size that comes out, as far as the bytes tell.
+_SIZES: dict[str, Callable[[bytes, int], int]] = {
+    "zlib": _deflated,
+    "gzip": _deflated,
+    "bz2": _by_streaming(_bz2),
+    "lzma": _by_streaming(_lzma),
+    "zstd": _zstd,
+    "blosc": _little_endian(4),
+    "lz4": _little_endian(0),
+}
