@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gmvae_fast.cli._app import Result, command
 from gmvae_fast.cli._options import QuietOption, StudyArgument, complete_preset, integers, split
+
+if TYPE_CHECKING:
+    from gmvae_fast.studies.comparison import PlannedCase
 
 
 @command
@@ -35,13 +39,16 @@ def study(
         str | None, typer.Option(help="Arms to compare with block, like pca,vae,joint; default all.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes at a time; default: all cores.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what is left to do and about how long it takes.")] = False,
     quiet: QuietOption = False,
 ) -> Result:
     """Compare the GM-VAE with relatives and baselines; a stopped study goes on. Exit code 1 on a missed target."""
     from gmvae_fast.report import build_comparison
-    from gmvae_fast.studies.comparison import run_study
+    from gmvae_fast.studies.comparison import plan_study, run_study
 
     folder = out or Path("study") / f"{system}-{profile}"
+    if plan:
+        return _planned(plan_study(system, folder, profile=profile, arms=split(arms), workers=workers))
     outcome = run_study(
         system,
         folder,
@@ -61,6 +68,17 @@ def study(
         "passed": outcome.passed,
     }
     return Result("\n".join([*lines, str(page)]), data, outcome.passed)
+
+
+def _planned(cases: Sequence[PlannedCase]) -> Result:
+    """One line a case, and all together."""
+    from gmvae_fast.studies.comparison.reporting import duration
+
+    parts = [(c.name, c.units, c.done, c.seconds) for c in cases]
+    parts.append(("together", *(sum(column) for column in list(zip(*parts, strict=True))[1:])))
+    lines = [f"{name:18}{units:5} units, {done} done, about {duration(seconds)} left"
+             for name, units, done, seconds in parts]  # fmt: skip
+    return Result("\n".join(lines), {"cases": [dataclasses.asdict(case) for case in cases]})
 
 
 @command

@@ -9,13 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from typer.testing import CliRunner
 
 from gmvae_fast.cli import app
+from gmvae_fast.data import Snapshots
 from gmvae_fast.report import build_comparison
-from gmvae_fast.studies.comparison import PROFILES, ResultStore, check_targets, load_results, run_study
+from gmvae_fast.studies.comparison import (
+    CASES,
+    PROFILES,
+    PlannedCase,
+    ResultStore,
+    check_targets,
+    load_results,
+    plan_study,
+    run_study,
+)
 from gmvae_fast.studies.comparison.arms import ARMS, REFERENCE, Arm
+from gmvae_fast.studies.comparison.preparation import thinned
 from gmvae_fast.studies.comparison.questions.regimes import majority_by_run
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.rows import Row
@@ -89,6 +101,57 @@ def test_a_unit_that_was_cut_off_is_done_again_with_the_same_numbers(study: Path
             assert found == second.values(SYSTEM, question, metric, arm, detail=detail)
 
 
+def test_a_plan_says_what_is_left_and_writes_nothing(study: Path, tmp_path: Path) -> None:
+    def plan(out: Path, workers: int) -> PlannedCase:
+        (found,) = plan_study(SYSTEM, out, profile="tiny", arms=["pca", "joint"], workers=workers)
+        return found
+
+    assert plan(study / "out", 1) == PlannedCase(SYSTEM, 6, 6, 0.0)
+    assert plan(tmp_path / "none", 1).seconds == pytest.approx(2 * plan(tmp_path / "none", 2).seconds)
+    assert not (tmp_path / "none").exists()
+    whole = (study / "out" / "results.csv").read_text()
+    (tmp_path / "results.csv").write_text(whole[: len(whole) - 200])
+    cut = plan(tmp_path, 1)
+    assert (cut.units, cut.done) == (6, 5)
+    first = load_results(tmp_path / "results.csv").values(SYSTEM, "costs", "unit, processor s", "pca")
+    scale = CASES[SYSTEM].scales["tiny"]
+    assert cut.seconds == pytest.approx(first[0] + scale.simulate_s)  # the other seed's unit
+
+
+def test_a_unit_runs_on_one_thread_and_the_callers_setting_stays(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def looks(*_: object) -> None:
+        seen.append(torch.get_num_threads())
+        raise ValueError("enough")
+
+    monkeypatch.setitem(ARMS, REFERENCE, Arm(REFERENCE, "looks", looks, "GM-VAE"))  # type: ignore[arg-type]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run_study(SYSTEM, tmp_path, profile="tiny", arms=[], workers=1, progress=False, cache_dir=study / "cache",
+                  say=lambda line: None)  # fmt: skip
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1]
+
+
+def test_thinned_snapshots_keep_every_second_point() -> None:
+    fields = np.arange(2 * 3 * 5 * 6, dtype=np.float32).reshape(2, 3, 5, 6)
+    mask = np.ones((5, 6), dtype=bool)
+    mask[2, 4] = False
+    snapshots = Snapshots(fields, ("u", "v", "p"), mask=mask, coordinates={"y": np.arange(5.0), "x": np.arange(6.0)})
+    found = thinned(snapshots, 2)
+    np.testing.assert_array_equal(found.fields, fields[:, :, ::2, ::2])
+    assert not found.mask[1, 2]
+    assert found.mask.sum() == 8
+    assert found.coordinates["x"].tolist() == [0, 2, 4]
+    assert thinned(snapshots, 1) is snapshots
+
+
 def test_another_file_in_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(StudyError, match="not a result file of a study"):
@@ -101,8 +164,11 @@ def test_another_file_in_the_folder_is_refused(tmp_path: Path) -> None:
     ("system", "profile", "arms", "message"),
     [
         ("turbine", "tiny", None, "system must be one of"),
+        ("chanel", "tiny", None, "did you mean 'channel'"),
         (SYSTEM, "slow", None, "profile must be one of"),
+        (SYSTEM, "Quick", None, "did you mean 'quick'"),
         (SYSTEM, "tiny", ["vqvae"], "arms must be of"),
+        (SYSTEM, "tiny", ["pca", "t-sne"], "got 't-sne'; did you mean 'tsne'"),
     ],
 )
 def test_unknown_names(tmp_path: Path, system: str, profile: str, arms: list[str] | None, message: str) -> None:
@@ -155,6 +221,9 @@ def test_the_command(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, [*arguments, "--out", str(study / "out"), "--json"])
     found = json.loads(done.stdout)
     assert done.exit_code == (0 if found["passed"] else 1)
+    planned = CliRunner().invoke(app, [*arguments, "--out", str(study / "out"), "--plan"])
+    assert "together" in planned.stdout
+    assert planned.exit_code == 0
     assert Path(found["report"]).is_file()
     assert found["targets"][0]["name"] == "surface_reaction: ARI with branch, mean over seeds"
 

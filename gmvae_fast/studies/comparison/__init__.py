@@ -3,6 +3,8 @@
 from gmvae_fast.studies.comparison.arms import ARMS as ARMS
 from gmvae_fast.studies.comparison.cases import CASES as CASES
 from gmvae_fast.studies.comparison.cases import SYSTEMS as SYSTEMS
+from gmvae_fast.studies.comparison.estimate import PlannedCase as PlannedCase
+from gmvae_fast.studies.comparison.estimate import plan_study as plan_study
 from gmvae_fast.studies.comparison.protocol import PROFILES as PROFILES
 from gmvae_fast.studies.comparison.protocol import Profile as Profile
 from gmvae_fast.studies.comparison.questions import QUESTIONS as QUESTIONS

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gmvae_fast.data import Snapshots
-from gmvae_fast.studies.comparison.preparation import binned, last_frames, with_label
+from gmvae_fast.studies.comparison.preparation import binned, last_frames, thinned, with_label
 from gmvae_fast.studies.stages import ModelConfig
 from gmvae_fast.train_config import TrainConfig
 
@@ -22,10 +22,18 @@ class Scale:
         Options of the system's own ``simulate`` beside those of the case.
     epochs : int
         Of every arm with networks.
+    thinned : int
+        Every how many grid points are kept along each axis, of snapshots as the case prepares them.
+    simulate_s, unit_s : float
+        Processor seconds of all its runs, and of a unit in the mean, as measured before: what a plan is estimated by
+        until units are finished.
     """
 
     simulate: Mapping[str, Any]
     epochs: int
+    thinned: int = 1
+    simulate_s: float = 5.0
+    unit_s: float = 1.0
 
 
 def _as_simulated(snapshots: Snapshots) -> Snapshots:
@@ -86,6 +94,15 @@ class StudyCase:
     stratify: str | None = None
     notes: tuple[str, ...] = field(default=())
 
+    def compared(self, snapshots: Snapshots, profile: str) -> Snapshots:
+        """Snapshots as simulated -> snapshots as compared in ``profile``."""
+        return thinned(self.prepare(snapshots), self.scales[profile].thinned)
+
+    def preparation_in(self, profile: str) -> str:
+        """What `compared` does, in words."""
+        factor = self.scales[profile].thinned
+        return self.preparation if factor == 1 else f"{self.preparation}, every {factor}th grid point along each axis"
+
 
 LATE_FRAMES, IMAGE_BINNING = 6, 2
 
@@ -105,8 +122,8 @@ CASES: dict[str, StudyCase] = {
             simulate={"design": "bistable"},
             scales={
                 "tiny": Scale({"n_runs": 80}, 6),
-                "quick": Scale({"n_runs": 1000}, 60),
-                "full": Scale({"n_runs": 2000}, 100),
+                "quick": Scale({"n_runs": 1000}, 60, simulate_s=1, unit_s=5),
+                "full": Scale({"n_runs": 2000}, 100, simulate_s=1, unit_s=15),
             },
             model=ModelConfig(latent_dim=2, n_components=2, network="mlp", widths=(128, 64)),
             training=TrainConfig(batch_size=50, beta=0.1),
@@ -129,8 +146,8 @@ CASES: dict[str, StudyCase] = {
             simulate={"geometry": "channel", "design": "clustered"},
             scales={
                 "tiny": Scale({"n_runs": 24, "size": "tiny"}, 6),
-                "quick": Scale({"n_runs": 120}, 80),
-                "full": Scale({"n_runs": 180}, 200),
+                "quick": Scale({"n_runs": 120}, 80, thinned=2, simulate_s=75, unit_s=5),
+                "full": Scale({"n_runs": 180}, 200, simulate_s=115, unit_s=30),
             },
             model=ModelConfig(latent_dim=2, n_components=3, network="mlp", widths=(64, 64)),
             training=TrainConfig(batch_size=24),
@@ -152,8 +169,8 @@ CASES: dict[str, StudyCase] = {
             simulate={"geometry": "free_stream", "design": "uniform"},
             scales={
                 "tiny": Scale({"n_runs": 6, "size": "tiny", "snapshots_per_run": 8}, 4),
-                "quick": Scale({"n_runs": 12, "snapshots_per_run": 30}, 40),
-                "full": Scale({"n_runs": 12}, 80),
+                "quick": Scale({"n_runs": 12, "snapshots_per_run": 30}, 40, thinned=2, simulate_s=70, unit_s=6),
+                "full": Scale({"n_runs": 12}, 80, simulate_s=100, unit_s=60),
             },
             model=ModelConfig(latent_dim=3, n_components=6, network="mlp", widths=(64, 64)),
             training=TrainConfig(batch_size=36),
@@ -176,8 +193,8 @@ CASES: dict[str, StudyCase] = {
             simulate={"design": "uniform", "size": "demo"},
             scales={
                 "tiny": Scale({"n_runs": 10, "size": "tiny"}, 6),
-                "quick": Scale({"n_runs": 48}, 60),
-                "full": Scale({"n_runs": 96}, 100),
+                "quick": Scale({"n_runs": 48}, 60, simulate_s=55, unit_s=4),
+                "full": Scale({"n_runs": 96}, 100, simulate_s=110, unit_s=12),
             },
             model=ModelConfig(latent_dim=2, n_components=2, network="mlp", widths=(128, 64)),
             training=TrainConfig(batch_size=32),

@@ -45,7 +45,7 @@ def protocol_of(case: StudyCase, setting: Setting) -> dict[str, str]:
     return {
         "profile": profile.name,
         "data": f"{case.system}, " + ", ".join(f"{k} = {v}" for k, v in options.items()),
-        "preparation": case.preparation,
+        "preparation": case.preparation_in(profile.name),
         "networks": f"{model.network}, widths {model.widths}, D = {model.latent_dim}, K = {model.n_components}, "
         f"covariances {model.covariance_type}, noise variance {'learnt' if model.learn_noise else '1'}",
         "budget": f"{scale.epochs} epochs of every arm with networks; wall times stand beside the results",

@@ -36,6 +36,19 @@ def binned(snapshots: Snapshots, factor: int) -> Snapshots:
     return dataclasses.replace(snapshots, fields=fields, coordinates=where)
 
 
+def thinned(snapshots: Snapshots, factor: int) -> Snapshots:
+    """Every ``factor``-th point along every grid axis, from the first; the mask likewise."""
+    if factor == 1:
+        return snapshots
+    kept = (slice(None, None, factor),) * len(snapshots.grid)
+    return dataclasses.replace(
+        snapshots,
+        fields=np.ascontiguousarray(snapshots.fields[(slice(None), slice(None), *kept)]),
+        mask=None if snapshots.mask is None else np.ascontiguousarray(snapshots.mask[kept]),
+        coordinates={name: values[::factor] for name, values in snapshots.coordinates.items()},
+    )
+
+
 def with_label(
     snapshots: Snapshots, name: str, source: str, classes: tuple[int, ...], texts: tuple[str, str]
 ) -> Snapshots:

@@ -26,10 +26,11 @@ def unit_progress(total: int, done: int, *, enabled: bool, say: Callable[[str], 
             show(count, total)
             if enabled and not sys.stderr.isatty():
                 left = (time.perf_counter() - started) / (count - done) * (total - count)
-                say(f"[{count}/{total}] {unit}: {seconds:.1f} s; about {_duration(left)} left")
+                say(f"[{count}/{total}] {unit}: {seconds:.1f} s; about {duration(left)} left")
 
         yield finished
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In seconds where they are few, else in minutes."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from gmvae_fast._io import write_npz
+from gmvae_fast._threads import threads_for
 from gmvae_fast.data import Snapshots
 from gmvae_fast.data.systems._runs import default_workers
 from gmvae_fast.studies.comparison.cases import StudyCase
@@ -132,7 +133,9 @@ def _keep(setting: Setting, store: ResultStore, rows: list[Row], arrays: Arrays)
 def _outcomes(units: Sequence[Unit], setting: Setting, workers: int) -> Iterator[tuple[Unit, _Outcome | Exception]]:
     if workers <= 1:
         for unit in units:
-            yield unit, _attempt(unit, setting)
+            with threads_for(0):  # as in a worker process: sums of several threads differ in their last digits
+                outcome = _attempt(unit, setting)
+            yield unit, outcome
         return
     # spawn: torch's threads do not survive a fork
     context = multiprocessing.get_context("spawn")

@@ -14,13 +14,12 @@ from gmvae_fast._io import to_jsonable
 from gmvae_fast._progress import run_progress
 from gmvae_fast.data.systems import get_system
 from gmvae_fast.studies import provenance
-from gmvae_fast.studies.comparison.arms import ARMS, REFERENCE
-from gmvae_fast.studies.comparison.cases import CASES, SYSTEMS, StudyCase
+from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.description import describe
-from gmvae_fast.studies.comparison.plan import plan_units
-from gmvae_fast.studies.comparison.protocol import PROFILES, Profile
+from gmvae_fast.studies.comparison.protocol import Profile
 from gmvae_fast.studies.comparison.reporting import unit_progress
 from gmvae_fast.studies.comparison.runner import Failure, Setting, run_units
+from gmvae_fast.studies.comparison.scope import Scope
 from gmvae_fast.studies.comparison.store import ResultStore
 from gmvae_fast.studies.comparison.targets import Target, check_targets
 
@@ -84,18 +83,12 @@ def run_study(
     Raises
     ------
     ValueError
-        For unknown names; the message lists the known ones.
+        For unknown names; the message lists the known ones, and which of them was probably meant.
     StudyError
         For a folder with something else in it, and when a worker process dies.
     """
-    chosen = _profile(profile)
-    if system not in SYSTEMS:
-        raise ValueError(f"system must be one of {', '.join(SYSTEMS)}, got {system!r}")
-    unknown = sorted(set(arms or ()) - set(ARMS))
-    if unknown:
-        raise ValueError(f"arms must be of {', '.join(ARMS)}, got {', '.join(unknown)}")
-    names = [name for name in ARMS if arms is None or name in arms or name == REFERENCE]
-    cases = {name: CASES[name] for name in SYSTEMS[system]}
+    scope = Scope.of(system, profile, arms)
+    chosen, cases = scope.profile, scope.cases
     folder = Path(out)
     store = ResultStore(folder)
     setting = Setting(
@@ -109,7 +102,7 @@ def run_study(
     for case in cases.values():
         describe(case, setting, store)
     failures: list[Failure] = []
-    stages = plan_units(list(cases.values()), chosen, names)
+    stages = scope.stages()
     units = [unit for stage in stages for unit in stage]
     done = sum(setting.hash_of(unit) in store for unit in units)
     say(f"{len(units)} units, {done} of them done before")
@@ -119,12 +112,11 @@ def run_study(
     return StudyOutcome(folder, tuple(check_targets(store.results())), tuple(failures))
 
 
-def _profile(profile: str | Profile) -> Profile:
-    if isinstance(profile, Profile):
-        return profile
-    if profile not in PROFILES:
-        raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
-    return PROFILES[profile]
+def data_path(case: StudyCase, profile: Profile, folder: Path) -> Path:
+    """Where the snapshots of ``case`` as compared stand."""
+    options = {**case.simulate, **case.scales[profile.name].simulate}
+    text = json.dumps(to_jsonable([case.system, options, case.preparation_in(profile.name)]), sort_keys=True)
+    return folder / "data" / f"{case.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.npz"
 
 
 def _simulate(
@@ -137,14 +129,13 @@ def _simulate(
     say: Say,
 ) -> Path:
     """File of the snapshots as compared, made unless it is there."""
-    options = {**case.simulate, **case.scales[profile.name].simulate}
-    text = json.dumps(to_jsonable([case.system, options, case.preparation]), sort_keys=True)
-    path = folder / "data" / f"{case.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.npz"
+    path = data_path(case, profile, folder)
     if path.is_file():
         return path
+    options = {**case.simulate, **case.scales[profile.name].simulate}
     started = time.perf_counter()
     with run_progress(f"simulating {case.name}", enabled=progress) as show:
         snapshots = get_system(case.system).simulate(**options, workers=workers, cache_dir=cache_dir, progress=show)
-    case.prepare(snapshots).save(path)
+    case.compared(snapshots, profile.name).save(path)
     say(f"{case.name}: simulated in {time.perf_counter() - started:.1f} s")
     return path

@@ -51,9 +51,10 @@ def config_hash(unit: Unit, case: StudyCase, profile: Profile) -> str:
         "case": {
             "simulate": {**case.simulate, **case.scales[profile.name].simulate},
             "epochs": case.scales[profile.name].epochs,
+            "preparation": case.preparation_in(profile.name),
             **{
                 name: getattr(case, name)
-                for name in ("system", "preparation", "regime", "n_regimes", "main_quantity", "stratify", "by_run")
+                for name in ("system", "regime", "n_regimes", "main_quantity", "stratify", "by_run")
             },
             "conditions": [*case.conditions, case.held_out_condition],
             "model": dataclasses.asdict(case.model),
