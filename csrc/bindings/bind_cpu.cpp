@@ -78,4 +78,5 @@ PYBIND11_MODULE(_cpu, m) {
   GMVAE_DEF(m, mixture_statistics);
   GMVAE_DEF(m, mixture_gradient);
   bind_graph(m);
+  bind_neighbors(m);
 }

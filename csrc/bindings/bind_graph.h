@@ -3,3 +3,6 @@
 
 // Adds the graph kernels to the CPU module.
 void bind_graph(pybind11::module_& m);
+
+// Adds the search for nearest neighbours.
+void bind_neighbors(pybind11::module_& m);

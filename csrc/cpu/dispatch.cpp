@@ -1,6 +1,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <stdexcept>
 
 #include "kernels.h"
@@ -137,6 +138,33 @@ GMVAE_LAUNCHER(log_responsibilities, LogRespArgs)
 GMVAE_LAUNCHER(log_responsibilities_backward, LogRespBackwardArgs)
 GMVAE_LAUNCHER(mixture_kl, MixtureKlArgs)
 GMVAE_LAUNCHER(mixture_statistics, MomentsArgs)
+
+namespace {
+
+template <typename T>
+std::int64_t kd_scratch_bytes(const KdSearchArgs<T>& args) {
+  GMVAE_CALL(kd_scratch_bytes, T, args);
+}
+
+template <typename T>
+std::int64_t kd_search(const KdSearchArgs<T>& args, unsigned char* scratch, int threads) {
+  GMVAE_CALL(kd_search, T, args, scratch, threads);
+}
+
+struct FreeAligned {
+  void operator()(unsigned char* memory) const { ::operator delete[](memory, std::align_val_t(64)); }
+};
+
+}  // namespace
+
+template <typename T>
+std::int64_t kd_search_cpu(const KdSearchArgs<T>& args, int threads) {
+  const auto bytes = static_cast<std::size_t>(kd_scratch_bytes(args) * threads);
+  const std::unique_ptr<unsigned char[], FreeAligned> scratch(new (std::align_val_t(64)) unsigned char[bytes]);
+  return kd_search(args, scratch.get(), threads);
+}
+template std::int64_t kd_search_cpu<float>(const KdSearchArgs<float>&, int);
+template std::int64_t kd_search_cpu<double>(const KdSearchArgs<double>&, int);
 
 template <typename T>
 void vector_exp_log_cpu(const T* x, std::int64_t n, bool log, T* out) {

@@ -1,6 +1,7 @@
 #pragma once
 // What each instruction-set build offers to dispatch.cpp, and the workspaces that it passes in.
 #include "gmvae/launch.h"
+#include "gmvae/neighbors.h"
 
 // Per-call tables of the mixture and per-thread scratch; allocated by dispatch.cpp, outside parallel regions.
 namespace gmvae {
@@ -32,6 +33,10 @@ struct Workspace {
   void mixture_kl(const MixtureKlArgs<T>&, const Workspace<T>&);                               \
   template <typename T>                                                                        \
   void mixture_statistics(const MomentsArgs<T>&, const Workspace<T>&);                         \
+  template <typename T>                                                                        \
+  std::int64_t kd_scratch_bytes(const KdSearchArgs<T>&); /* of one thread, a multiple of 64 */ \
+  template <typename T>                                                                        \
+  std::int64_t kd_search(const KdSearchArgs<T>&, unsigned char* scratch, int threads);         \
   template <typename T>                                                                        \
   void vector_exp_log(const T* x, std::int64_t n, bool log, T* out); /* n: a multiple of 16 */ \
   }

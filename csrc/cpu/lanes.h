@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #include "gmvae/host_device.h"
 
 #ifndef GMVAE_ISA
@@ -54,7 +58,36 @@ GMVAE_HD void store(T* p, Vec<T> v) {
 
 template <typename T>
 GMVAE_HD Vec<T> splat(T x) {
-  return Vec<T>{} + x;
+  return x - Vec<T>{};  // x - 0 is x for every x, but 0 + x is not for -0: compilers keep that addition
+}
+
+// Bit l is set where lane l of a comparison holds.
+GMVAE_HD unsigned lane_mask(Lanes<float>::I m) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(m));
+#elif defined(__AVX2__)
+  return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(m)));
+#elif defined(__SSE2__)
+  return static_cast<unsigned>(_mm_movemask_ps(reinterpret_cast<__m128>(m)));
+#else
+  unsigned bits = 0;
+  for (int l = 0; l < Lanes<float>::width; ++l) bits |= (m[l] != 0 ? 1u : 0u) << l;
+  return bits;
+#endif
+}
+
+GMVAE_HD unsigned lane_mask(Lanes<double>::I m) {
+#if defined(__AVX512F__)
+  return _mm512_movepi64_mask(reinterpret_cast<__m512i>(m));
+#elif defined(__AVX2__)
+  return static_cast<unsigned>(_mm256_movemask_pd(reinterpret_cast<__m256d>(m)));
+#elif defined(__SSE2__)
+  return static_cast<unsigned>(_mm_movemask_pd(reinterpret_cast<__m128d>(m)));
+#else
+  unsigned bits = 0;
+  for (int l = 0; l < Lanes<double>::width; ++l) bits |= (m[l] != 0 ? 1u : 0u) << l;
+  return bits;
+#endif
 }
 
 // float64 lanes of one vector register: running sums of float or double vectors stay this wide until a chunk ends.

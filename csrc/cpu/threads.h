@@ -30,6 +30,18 @@ void for_each_range(std::int64_t rows, std::int64_t entries, int threads, const 
   for_each_part(parts, [&](int part) { body(rows * part / parts, rows * (part + 1) / parts); });
 }
 
+// Calls body(item, thread) for every item in [0, items), each as soon as a thread is free: for items of unequal cost
+// whose results do not depend on which thread computes them.
+template <class Body>
+void for_each_item(std::int64_t items, int threads, const Body& body) {
+#if defined(_OPENMP)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1 && items > 1)
+  for (std::int64_t item = 0; item < items; ++item) body(item, omp_get_thread_num());
+#else
+  for (std::int64_t item = 0; item < items; ++item) body(item, 0);
+#endif
+}
+
 // Lengths of n rows in starts[1..n] -> where they start, in place.
 template <typename Index>
 void accumulate(std::int64_t n, Index* starts) {

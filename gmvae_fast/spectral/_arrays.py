@@ -49,6 +49,11 @@ def as_finite(value: Any, name: str, *, ndim: int) -> FloatArray:
     return array
 
 
+def address(array: NDArray[Any] | None) -> int:
+    """Where native code finds a contiguous array, which the caller holds meanwhile; 0 for none."""
+    return 0 if array is None else int(array.ctypes.data)
+
+
 def unit_exponent(array: FloatArray) -> int:
     """The power of two that brings the largest magnitude into [1/2, 1), so that squares stay in range."""
     largest = float(np.abs(array).max(initial=0.0))

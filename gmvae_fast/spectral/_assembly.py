@@ -14,7 +14,7 @@ from scipy import sparse
 
 from gmvae_fast._native import cpu
 from gmvae_fast._threads import thread_count
-from gmvae_fast.spectral._arrays import FloatArray, IntArray
+from gmvae_fast.spectral._arrays import FloatArray, IntArray, address
 
 NARROW_LIMIT = int(np.iinfo(np.int32).max)  # entries that 32-bit indices can count
 
@@ -56,11 +56,11 @@ def symmetric_adjacency(neighbors: IntArray, weights: FloatArray | None = None, 
     dtype = index_dtype((1 if mutual else 2) * n * k)
     partners, partner_starts = np.empty(n * k, dtype), None if mutual else np.empty(n + 1, dtype)  # scratch
     starts = np.empty(n + 1, dtype)
-    lists = [_address(neighbors), _address(weights), mutual]
-    inputs = [*lists, _address(partners), _address(partner_starts), _address(starts)]
+    lists = [address(neighbors), address(weights), mutual]
+    inputs = [*lists, address(partners), address(partner_starts), address(starts)]
     _function("neighbor_graph_starts", dtype)(*inputs, n, k, thread_count())
     columns, values = np.empty(int(starts[-1]), dtype), np.empty(int(starts[-1]))
-    _function("neighbor_graph_entries", dtype)(*inputs, _address(columns), _address(values), n, k, thread_count())
+    _function("neighbor_graph_entries", dtype)(*inputs, address(columns), address(values), n, k, thread_count())
     return _sorted_csr(starts, columns, values)
 
 
@@ -74,10 +74,10 @@ def assemble_laplacian(adjacency: sparse.csr_array, *, symmetric: bool) -> spars
     parts = _csr_parts(adjacency, dtype)
     degree, inverse_root = np.empty(n), np.empty(n) if symmetric else None
     starts = np.empty(n + 1, dtype)
-    inputs = [*map(_address, parts), n, symmetric, _address(degree), _address(inverse_root), _address(starts)]
+    inputs = [*map(address, parts), n, symmetric, address(degree), address(inverse_root), address(starts)]
     _function("laplacian_starts", dtype)(*inputs, thread_count())
     columns, values = np.empty(int(starts[-1]), dtype), np.empty(int(starts[-1]))
-    _function("laplacian_entries", dtype)(*inputs, _address(columns), _address(values), thread_count())
+    _function("laplacian_entries", dtype)(*inputs, address(columns), address(values), thread_count())
     matrix = _sorted_csr(starts, columns, values)
     if not values.all():  # products of tiny weights can underflow
         matrix.eliminate_zeros()
@@ -88,7 +88,7 @@ def asymmetry(matrix: sparse.csr_array) -> float:
     """Largest |a_ij - a_ji| of a square canonical float64 matrix."""
     dtype = index_dtype(matrix.nnz)
     parts = _csr_parts(matrix, dtype)
-    return float(_function("asymmetry", dtype)(*map(_address, parts), matrix.shape[0], thread_count()))
+    return float(_function("asymmetry", dtype)(*map(address, parts), matrix.shape[0], thread_count()))
 
 
 def index_dtype(entries: int) -> type[np.int32] | type[np.int64]:
@@ -116,7 +116,3 @@ def _sorted_csr(starts: NDArray[Any], columns: NDArray[Any], values: FloatArray)
 def _function(name: str, dtype: Any) -> Callable[..., Any]:
     function: Callable[..., Any] = getattr(cpu, f"{name}_{'i32' if dtype is np.int32 else 'i64'}")
     return function
-
-
-def _address(array: NDArray[Any] | None) -> int:
-    return 0 if array is None else int(array.ctypes.data)

@@ -23,25 +23,10 @@ IndexName: TypeAlias = Literal["auto", "exact", "ivf", "hnsw", "kdtree"]
 INDEX_NAMES = ("auto", "exact", "ivf", "hnsw", "kdtree")
 COPIES_SEED = 0x5EED
 
-# Seconds of two cores for k = 10, k-d tree / full scan / inverted lists at a recall of 0.99; one isotropic Gaussian
-# (hardest), then eight separated Gaussian clusters:
-#   D        N = 2e4                N = 5e4                N = 2e5             N = 1e6
-#   4   0.04 / 0.54 / 0.20                             0.42 /    / 1.4       2.1 /  / 6
-#       0.03 / 0.54 / 0.19                             0.37 /    / 1.2
-#   6   0.10 / 0.55 / 0.24     0.32 / 1.1 / 0.38        1.6 /    / 2.0
-#       0.05 / 0.55 / 0.21     0.17 / 1.2 / 0.29        1.0 /    / 1.8
-#   7                          0.58 / 1.7 / 0.44        4.2 /    / 2.6
-#                              0.22 / 1.3 / 0.32
-#   8   0.26 / 0.22 / 0.20     0.97 / 1.1 / 0.48        6.2 / 17 / 2.3        63 /  / 30
-#       0.09 / 0.21 / 0.12     0.30 / 1.1 / 0.31        2.0 / 17 / 1.3
-#  10   0.63 / 0.21 / 0.30
-#       0.12 / 0.21 / 0.15
-#  16   2.06 / 0.22 / 0.51                              480 / 19 / 10
-#       0.19 / 0.22 / 0.17                               14 / 19 / 2.6
-# HNSW took longer than inverted lists throughout; at N = 2e5, D = 16 it came near (11.5 against 10.5).
-KDTREE_MAX_DIM = 6
-EXACT_MAX_POINTS = 30_000  # the exact searches take at most half a second: not worth an approximation
-EXACT_KDTREE_MAX_DIM = 9
+# Where the native k-d tree answers before FAISS does: benchmarks/README.md.
+KDTREE_MAX_DIM = 8
+EXACT_MAX_POINTS = 30_000  # an exact search takes at most half a second: not worth an approximation
+EXACT_KDTREE_MAX_DIM = 64
 
 
 class Neighbors(NamedTuple):
@@ -66,10 +51,10 @@ def nearest_neighbors(
     n_neighbors : int
         Neighbours per point, at least 1 and below N.
     index : {"auto", "exact", "kdtree", "ivf", "hnsw"}
-        ``"exact"`` scans all pairs with FAISS, ``"kdtree"`` uses scipy's k-d tree: both give the same distances.
+        ``"exact"`` scans all pairs with FAISS, ``"kdtree"`` uses a native k-d tree: both give the same distances.
         ``"ivf"`` (inverted lists) and ``"hnsw"`` are FAISS's approximate indexes, see ``min_recall``; the result of
         the latter depends on the scheduling of threads unless there is one. ``"auto"`` takes the fastest for this N
-        and D, see `choose_index`; it is exact up to D = 6 and up to N = 30000.
+        and D, see `choose_index`; it is exact up to D = 8 and up to N = 30000.
     min_recall : float
         Share of the true neighbours that an approximate index must find, in (0, 1]. It is measured on a sample of
         1000 points against the exact search, and reached by raising nprobe or efSearch until the estimate less two

@@ -398,10 +398,11 @@ def test_inverted_lists_are_deterministic_for_any_number_of_threads(one_thread):
         (100, 2, False, "kdtree"),
         (10**6, 6, False, "kdtree"),
         (20_000, 8, False, "kdtree"),
-        (20_000, 16, False, "exact"),
-        (200_000, 7, False, "ivf"),
-        (200_000, 8, True, "kdtree"),
-        (200_000, 16, True, "exact"),
+        (20_000, 16, False, "kdtree"),
+        (20_000, 100, False, "exact"),
+        (200_000, 9, False, "ivf"),
+        (200_000, 16, True, "kdtree"),
+        (200_000, 65, True, "exact"),
     ],
 )
 def test_choice_of_the_index(n, dim, exact, expected):
@@ -409,9 +410,9 @@ def test_choice_of_the_index(n, dim, exact, expected):
 
 
 def test_auto_answers_by_its_choice(monkeypatch):
-    points = gaussian_latents(2000, 8)
+    points = gaussian_latents(2000, 12)
     assert nearest_neighbors(points).index_name == "kdtree"
-    assert nearest_neighbors(gaussian_latents(50, 12)).index_name == "exact"
+    assert nearest_neighbors(gaussian_latents(50, 70)).index_name == "exact"
     monkeypatch.setattr(neighbors, "EXACT_MAX_POINTS", 1000)
     found = nearest_neighbors(points, min_recall=0.95)
     assert found.index_name == "ivf"
