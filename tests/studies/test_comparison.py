@@ -244,6 +244,22 @@ def test_targets_say_what_is_missed() -> None:
     assert not targets["block: runs that diverged, all systems and seeds"].passed  # not measured
 
 
+@pytest.mark.parametrize(("ours", "count"), [(0.99, 1), (0.9802, 1), (0.97, 0)])
+def test_how_far_the_reference_is_from_the_best_baseline(ours: float, count: int) -> None:
+    scores = {REFERENCE: ours, "pca": 0.98, "vae": 0.984, "joint": 1.0}
+    rows = [
+        dataclasses.replace(row(arm, s, score), question="smoothness", metric="score", detail="rho_final")
+        for arm, score in scores.items()
+        for s in range(2)
+    ]
+    targets = {t.name: t for t in check_targets(Results(rows))}
+    lead = targets[f"{SYSTEM}: score of the main quantity, block less the best baseline (vae)"]
+    assert lead.value == pytest.approx(ours - 0.984)
+    assert lead.passed
+    kept_up = targets["systems on which no baseline is smoother in the main quantity by more than 0.005"]
+    assert (kept_up.value, kept_up.passed) == (count, count == 1)
+
+
 def test_statistics_are_those_of_scipy() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=8), rng.normal(0.4, 1, size=8)

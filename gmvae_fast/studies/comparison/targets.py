@@ -38,6 +38,9 @@ class Target:
 LEAST_ARI = {"surface_reaction": ("branch", 0.95), "channel": ("re_group", 0.95), "ignition": ("ignited, by run", 0.6)}
 #: Systems on which the reference's main quantity must be at least as smooth as every baseline's.
 LEAST_SMOOTHEST = 2
+#: Differences of scores that count: on maps whose main quantity every method orders (scores of 0.99 and more), the
+#: numbers differ in the fourth digit by how densely the map's snapshots happen to lie.
+NOTICEABLE = 0.005
 
 
 def check_targets(results: Results) -> list[Target]:
@@ -103,31 +106,39 @@ def _steadier_than_joint(results: Results, cases: list[StudyCase]) -> list[Targe
 
 
 def _smoothest(results: Results, cases: list[StudyCase]) -> list[Target]:
-    """On how many systems no baseline is smoother in the main quantity, by the mean over seeds."""
-    baselines = [name for name, arm in ARMS.items() if arm.family == "baseline"]
-    count, measured = 0, 0
-    for system in dict.fromkeys(case.system for case in cases):
-        verdicts = [_is_smoothest(results, case, baselines) for case in cases if case.system == system]
-        known = [verdict for verdict in verdicts if verdict is not None]
-        measured += bool(known)
-        count += bool(known) and all(known)
-    if not measured:
-        return []
-    least = min(LEAST_SMOOTHEST, measured)
-    return [
+    """The reference less the smoothest baseline in the main quantity, and on how many systems it keeps up."""
+    leads = {case.name: lead for case in cases if (lead := _lead(results, case)) is not None}
+    found = [
         Target(
-            "systems on which no baseline is smoother in the main quantity", float(count), f">= {least}", count >= least
+            f"{name}: score of the main quantity, {REFERENCE} less the best baseline ({best})", lead, "reported", True
         )
+        for name, (lead, best) in leads.items()
     ]
+    systems: dict[str, bool] = {}
+    for case in cases:
+        if case.name in leads:
+            systems[case.system] = systems.get(case.system, True) and leads[case.name][0] >= -NOTICEABLE
+    if systems:
+        least, count = min(LEAST_SMOOTHEST, len(systems)), sum(systems.values())
+        name = f"systems on which no baseline is smoother in the main quantity by more than {NOTICEABLE:g}"
+        found.append(Target(name, float(count), f">= {least}", count >= least))
+    return found
 
 
-def _is_smoothest(results: Results, case: StudyCase, baselines: list[str]) -> bool | None:
+def _lead(results: Results, case: StudyCase) -> tuple[float, str] | None:
+    """Mean score of the reference less that of the best baseline, and which that is; None where not measured."""
+
     def mean(arm: str) -> float:
         values = results.values(case.name, smoothness.NAME, "score", arm, detail=case.main_quantity)
         return spread(list(values.values())).mean
 
-    others = [value for value in map(mean, baselines) if not math.isnan(value)]
-    return bool(mean(REFERENCE) >= max(others)) if others else None
+    means = {name: mean(name) for name, arm in ARMS.items() if arm.family == "baseline"}
+    measured = {name: value for name, value in means.items() if not math.isnan(value)}
+    own = mean(REFERENCE)
+    if not measured or math.isnan(own):
+        return None
+    best = max(measured, key=lambda name: measured[name])
+    return own - measured[best], best
 
 
 CHECKS: tuple[Callable[[Results, list[StudyCase]], list[Target]], ...] = (
