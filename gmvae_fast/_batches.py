@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gmvae_fast._checks import check_integer
+from gmvae_fast.data.incomplete import IncompleteMoments
 from gmvae_fast.data.moments import Moments, store_moments, stored_moments
 from gmvae_fast.data.passes import Passes
 from gmvae_fast.data.snapshots import Snapshots
@@ -56,6 +57,7 @@ class Batches:
         self._rows: Tensor | np.ndarray | Dataset[Any] | SnapshotSource
         self.chunk_starts: Tensor | None = None
         self.mask: Tensor | None = None
+        self.field_names = tuple(data.field_names) if isinstance(data, SnapshotSource) else None
         if isinstance(data, SnapshotSource) and data.mask is not None:
             self.mask = torch.from_numpy(data.mask)
         if isinstance(data, Snapshots):
@@ -203,26 +205,42 @@ class Batches:
         return None if method is None else method()
 
     def check_finite(self) -> None:
-        """Raise ValueError naming the first snapshot that holds NaN or inf where the mask is true."""
-        row = self.first_not_finite()
-        if row is not None:
-            raise self.not_finite(row)
+        """Raise ValueError naming the first snapshot, and its field, that holds NaN or inf where the mask is true."""
+        for row in self.not_finite_rows():
+            raise self.not_finite(row, self.not_finite_field(row))
 
-    def first_not_finite(self) -> int | None:
-        """The first snapshot that holds NaN or inf where the mask is true."""
+    def not_finite_rows(self) -> Iterator[int]:
+        """Snapshots that hold NaN or inf where the mask is true, ascending."""
         start = 0
         for rows in self.ordered(self.pass_size):
-            if self.mask is not None:
-                rows = rows[..., self.mask.to(rows.device)]
-            finite = torch.isfinite(rows.flatten(1)).all(1)
-            if not bool(finite.all()):
-                return start + int((~finite).nonzero()[0, 0])
+            yield from (start + self._broken(rows).flatten(1).any(1).nonzero().flatten()).tolist()
             start += len(rows)
-        return None
 
-    def not_finite(self, row: int) -> ValueError:
+    def not_finite_field(self, row: int) -> str:
+        """Name of the first field of snapshot ``row`` that holds NaN or inf."""
+        broken = self._broken(self.batch(torch.tensor([row])))[0]
+        return self.field_name(int(broken.reshape(len(broken), -1).any(1).nonzero()[0, 0]))
+
+    def field_name(self, channel: int) -> str:
+        """How a channel is called."""
+        if self.field_names is not None:
+            return f"field {self.field_names[channel]!r}"
+        return f"channel {channel}" if len(self.shape) > 1 else f"feature {channel}"
+
+    def incomplete_moments(self, device: torch.device | None = None) -> IncompleteMoments:
+        """`moments` to which NaN and inf do not count, in one pass."""
+        mask = None if self.mask is None else self.mask.to(device or self.mask.device)
+        parts = (IncompleteMoments.of(rows, mask) for rows in self.ordered(self.pass_size, device))
+        return functools.reduce(operator.add, parts)
+
+    def _broken(self, rows: Tensor) -> Tensor:
+        """Where ``rows`` are NaN or inf inside the mask, of the same shape."""
+        broken = ~torch.isfinite(rows)
+        return broken if self.mask is None else broken & self.mask.to(rows.device)
+
+    def not_finite(self, row: int, field: str) -> ValueError:
         """What to raise about snapshot ``row``."""
-        return ValueError(f"{self.name} must be finite in float32, got NaN or inf in snapshot {row}")
+        return ValueError(f"{self.name} must be finite in float32, got NaN or inf in snapshot {row}, {field}")
 
 
 def _moved(batches: Iterator[Tensor], device: torch.device | None) -> Iterator[Tensor]:

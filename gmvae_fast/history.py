@@ -56,7 +56,10 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened after epoch ``epoch``: "initialise", "reseed", "refit" or "diverged" is its ``kind``."""
+    """Something that happened after epoch ``epoch``.
+
+    ``kind`` is "constant", "drop" or "mask" (about the data), "initialise", "reseed", "refit" or "diverged".
+    """
 
     epoch: int
     kind: str

@@ -26,7 +26,8 @@ from gmvae_fast.networks import build_networks, start_confident
 from gmvae_fast.normalisation import Normalised
 
 FORMAT = "gmvae_fast.model"
-FORMAT_VERSION = 1
+#: 2: also "gaps". A file is of the oldest version that can hold it.
+FORMAT_VERSION = 2
 _LOG_2PI = math.log(2 * math.pi)
 _LOG_VAR_RANGE = (-20.0, 10.0)  # posterior variances between 2e-9 and 2e4
 
@@ -82,7 +83,8 @@ class GMVAE(Normalised):
     Snapshots are normalised inside the model: the training mean (per value) is subtracted and the result divided by
     the training standard deviation (per channel; per feature for vectors), both stored with the model. Outputs are
     in the units of the data. Where the training data have a mask it is stored too: cells outside it are 0 for the
-    networks, 0 in outputs, and no part of any loss.
+    networks, 0 in outputs, and no part of any loss. A model that was trained with ``on_nan="mask"`` on data with gaps
+    takes NaN and infinite values for missing: the encoder sees the mean in their place, and losses leave them out.
     """
 
     log_noise: Tensor
@@ -128,7 +130,7 @@ class GMVAE(Normalised):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log variance [N, D] of normalised snapshots [N, *input_shape]."""
-        out: Tensor = self.encoder(x)
+        out: Tensor = self.encoder(self.filled(x))
         _check_output("encoder", out, (x.shape[0], 2 * self.latent_dim))
         mean, log_var = out.split(self.latent_dim, dim=1)
         return mean, log_var.clamp(*_LOG_VAR_RANGE)
@@ -175,13 +177,12 @@ class GMVAE(Normalised):
 
     def _reconstruction(self, x: Tensor, z: Tensor) -> Tensor:
         """-log p(x | z) [N] of normalised snapshots, without the constant."""
-        squares = (self.decode(z) - x).square().sum(tuple(range(1, x.ndim)))
-        return 0.5 * (squares * torch.exp(-self.log_noise) + self.n_values * self.log_noise)
+        squares = self.differences(self.decode(z), x).square().sum(tuple(range(1, x.ndim)))
+        return 0.5 * (squares * torch.exp(-self.log_noise) + self.known_values(x) * self.log_noise)
 
-    @property
-    def _constant(self) -> float:
+    def _constant(self, x: Tensor) -> Tensor | float:
         """-log of the normalising factor of p(x | z) at tau = 1."""
-        return 0.5 * self.n_values * _LOG_2PI
+        return 0.5 * _LOG_2PI * self.known_values(x)
 
     # -- use -------------------------------------------------------------------------------------------------
 
@@ -233,7 +234,7 @@ class GMVAE(Normalised):
         def bound(x: Tensor) -> Tensor:
             x = self.normalise(x)
             draws = [self.loss_terms(x, generator) for _ in range(n_samples)]
-            return -torch.stack([t.reconstruction + t.kl for t in draws]).mean(0) - self._constant
+            return -torch.stack([t.reconstruction + t.kl for t in draws]).mean(0) - self._constant(x)
 
         return self._like(source, torch.cat(self._map(source, batch_size, bound)))
 
@@ -263,7 +264,7 @@ class GMVAE(Normalised):
                 posterior = -0.5 * (noise.square() + log_var + _LOG_2PI).double().sum(1)
                 prior = ops.log_responsibilities(z, *self.prior.parameters_tuple)[1]
                 total = torch.logaddexp(total, prior.double() - self._reconstruction(x, z).double() - posterior)
-            return (total - math.log(n_samples) - self._constant).to(mean.dtype)
+            return (total - math.log(n_samples) - self._constant(x)).to(mean.dtype)
 
         return self._like(source, torch.cat(self._map(source, batch_size, bound)))
 
@@ -294,7 +295,8 @@ class GMVAE(Normalised):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights, normalisation and configuration as one safetensors file, atomically."""
-        write_tensors(path, self.state_dict(), {"format": FORMAT, "version": FORMAT_VERSION, "config": self.config})
+        version = 1 if self.gaps is None else FORMAT_VERSION
+        write_tensors(path, self.state_dict(), {"format": FORMAT, "version": version, "config": self.config})
 
 
 def load(
@@ -367,6 +369,10 @@ def load_state(model: GMVAE, tensors: Mapping[str, Tensor], where: str) -> None:
     if mask is not None and (mask.shape != model.input_shape[1:] or mask.dtype != torch.bool):
         raise ModelFileError(f"{where}: the mask must be bool {model.input_shape[1:]}, got {tuple(mask.shape)}")
     model.mask = None if mask is None else mask.to(model.device)
+    gaps = tensors.get("gaps")
+    if gaps is not None and (gaps.shape != () or gaps.dtype != torch.bool):
+        raise ModelFileError(f"{where}: gaps must be one bool, got {gaps.dtype} {tuple(gaps.shape)}")
+    model.gaps = None if gaps is None else gaps.to(model.device)
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as err:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gmvae_fast._batches import Batches
+from gmvae_fast.data.incomplete import IncompleteMoments
 from gmvae_fast.data.moments import Moments
 from gmvae_fast.networks import check_input_shape
 
@@ -29,6 +30,7 @@ class Normalised(nn.Module):
     offset: Tensor
     scale: Tensor
     mask: Tensor | None
+    gaps: Tensor | None
 
     def __init__(self, input_shape: Sequence[int]) -> None:
         super().__init__()
@@ -36,6 +38,7 @@ class Normalised(nn.Module):
         self.register_buffer("offset", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape[:1] + (1,) * (len(shape) - 1)))
         self.register_buffer("mask", None)  # bool [*grid], taken from masked data
+        self.register_buffer("gaps", None)  # there where values may be missing, see `TrainConfig.on_nan`
 
     @property
     def device(self) -> torch.device:
@@ -53,16 +56,21 @@ class Normalised(nn.Module):
             source.check_finite()  # says where
         self.take_moments(moments, source.mask)
 
-    def take_moments(self, moments: Moments, mask: Tensor | None) -> None:
-        """Normalise by ``moments`` of snapshots with ``mask``."""
+    def take_moments(self, moments: Moments | IncompleteMoments, mask: Tensor | None) -> list[int]:
+        """Normalise by ``moments`` of snapshots with ``mask``; the channels that do not vary beyond rounding.
+
+        Those keep their units, unless rounding alone is more than 1 in them: a channel of 1e30 has rounding of 1e23.
+        """
         self.mask = None if mask is None else mask.to(self.device)
         std = moments.std(self.n_values // self.input_shape[0])
-        # A channel that does not vary beyond rounding keeps its units.
         magnitude = moments.mean.abs().reshape(len(std), -1).amax(1)
-        std = torch.where(std > 1e-6 * magnitude, std, torch.ones_like(std))
+        rounding = 1e-6 * magnitude
+        varies = (std > rounding) & (std >= torch.finfo(torch.float32).tiny)
+        std = torch.where(varies, std, rounding.clamp_min(1))
         with torch.no_grad():
             self.offset.copy_(moments.mean)
             self.scale.copy_(std.reshape(self.scale.shape))
+        return (~varies).nonzero().flatten().tolist()
 
     @property
     def n_values(self) -> int:
@@ -81,6 +89,21 @@ class Normalised(nn.Module):
     def denormalise(self, x: Tensor) -> Tensor:
         """Network units -> data units; 0 outside the mask."""
         return self._masked(x * self.scale + self.offset)
+
+    def filled(self, x: Tensor) -> Tensor:
+        """Normalised snapshots whose missing values (NaN, inf) are the mean, where the model was trained on such."""
+        return x if self.gaps is None else torch.where(torch.isfinite(x), x, torch.zeros_like(x))
+
+    def differences(self, decoded: Tensor, x: Tensor) -> Tensor:
+        """``decoded - x`` of normalised snapshots, 0 at values that are missing."""
+        difference = decoded - x
+        return difference if self.gaps is None else torch.where(torch.isfinite(x), difference, torch.zeros_like(x))
+
+    def known_values(self, x: Tensor) -> Tensor | int:
+        """How many values of each of the normalised snapshots count: [N], or the same number for all."""
+        if self.gaps is None:
+            return self.n_values
+        return self.n_values - (~torch.isfinite(x)).flatten(1).sum(1)
 
     def _source(self, data: Any) -> Batches:
         source = data if isinstance(data, Batches) else Batches(data)

@@ -29,6 +29,7 @@ SCHEMES = {
 }
 ASSIGNMENTS = ("exact", "sampled", "mean")
 MIXTURE_STARTS = ("latents", "normal")
+ON_NAN = ("error", "drop", "mask")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ class TrainConfig:
         data are described worst, unless no M-step follows; logged as an event. 0 switches it off. "block" only.
     priors : MixturePriors
         Of the M-step ("block" only).
+    on_nan : {"error", "drop", "mask"}
+        What to do about NaN and infinite values (inside the mask, where the data have one): refuse the data, naming the
+        first snapshot and field; leave such snapshots out; or leave such values out of the loss, the mean and the
+        standard deviation, while the encoder sees the mean in their place. Events say how much was left out.
     gradient_clip : float, optional
         Largest norm of the gradient.
     validate_every : int
@@ -109,6 +114,7 @@ class TrainConfig:
     variance_floor: float = 1e-4
     reseed_below: float = 5.0
     priors: MixturePriors = field(default_factory=MixturePriors)
+    on_nan: str = "error"
     gradient_clip: float | None = None
     validate_every: int = 10
     seed: int = 0
@@ -117,6 +123,9 @@ class TrainConfig:
         if self.scheme not in SCHEMES:
             hint = nearest(self.scheme, SCHEMES)
             raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}{hint}")
+        if self.on_nan not in ON_NAN:
+            hint = nearest(self.on_nan, ON_NAN)
+            raise ValueError(f"on_nan must be one of {', '.join(ON_NAN)}, got {self.on_nan!r}{hint}")
         for name, valid in (("assignment", ASSIGNMENTS), ("mixture_start", MIXTURE_STARTS)):
             value = getattr(self, name)
             if value not in (None, *valid):

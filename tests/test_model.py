@@ -343,7 +343,7 @@ def test_every_flipped_bit_is_reported(model_file):
     ("change", "message"),
     [
         (lambda t, h: h.update(format="something.else"), "not a file of kind gmvae_fast.model"),
-        (lambda t, h: h.update(version=2), "format version 2, this gmvae_fast reads up to 1; use a newer release"),
+        (lambda t, h: h.update(version=3), "format version 3, this gmvae_fast reads up to 2; use a newer release"),
         (lambda t, h: h.pop("version"), "format version None"),
         (lambda t, h: h.pop("config"), "the model's configuration is missing"),
         (lambda t, h: h["config"].pop("input_shape"), "configuration does not describe a model"),

@@ -21,7 +21,7 @@ from gmvae_fast.training.schemes import REGISTRY
 from gmvae_fast.training.schemes.free import FreeMixture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-FIXTURES = Path(__file__).parent / "fixtures"
+FORMATS = Path(__file__).parent / "formats"
 COVARIANCES = ["diag", "spherical", "tied", "full"]
 
 
@@ -288,7 +288,7 @@ def test_a_default_spelled_out_is_the_same_configuration(tmp_path):
 def test_a_checkpoint_of_format_1_is_read_and_continued(tmp_path):
     """Written by the release whose only scheme was "block", after 12 of 20 epochs."""
     path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes((FIXTURES / "checkpoint_v1.safetensors").read_bytes())
+    path.write_bytes((FORMATS / "v1" / "checkpoint.safetensors").read_bytes())
     x, settings = clusters(n=60, d=6)[0], config(epochs=20, beta=0.2, learning_rate=2e-2)
     resumed, straight = (gf.GMVAE((6,), n_components=3, widths=(8,)) for _ in range(2))
     seen = []
@@ -301,12 +301,12 @@ def test_a_checkpoint_of_format_1_is_read_and_continued(tmp_path):
         assert (mine.mixture_kl is None) == (mine.epoch <= 12)
     np.testing.assert_allclose(resumed.predict_proba(x), straight.predict_proba(x), atol=0.02)
     _, header = read_tensors(path, checkpoint.FORMAT, checkpoint.VERSION)
-    assert header["version"] == checkpoint.VERSION == 2
+    assert header["version"] == checkpoint.VERSION == 3
 
 
 def test_a_model_of_format_1_is_read():
     """The result of the same run."""
-    model = gf.load(FIXTURES / "model_v1.safetensors")
+    model = gf.load(FORMATS / "v1" / "model.safetensors")
     x, labels = clusters(n=60, d=6)
     assert adjusted_rand_score(labels, model.predict(x)) > 0.9
     assert float(model.offset[0]) == pytest.approx(float(x[:, 0].mean()), rel=1e-4)

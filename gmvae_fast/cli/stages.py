@@ -32,6 +32,9 @@ def train(
     assignment: Annotated[
         str | None, typer.Option(help="exact, sampled or mean; default: the scheme's own, exact for block.")
     ] = None,
+    on_nan: Annotated[
+        str, typer.Option(help="NaN and infinite values: error; drop such snapshots; or mask such values.")
+    ] = "error",
     seed: int = 0,
     split: Annotated[str, typer.Option(help="What is kept apart: trajectory, condition or time.")] = "trajectory",
     test_fraction: Annotated[float, typer.Option(help="Share held out.")] = 0.2,
@@ -78,6 +81,7 @@ def train(
                 learning_rate=learning_rate,
                 warmup_epochs=warmup_epochs,
                 assignment=assignment,
+                on_nan=on_nan,
                 seed=seed,
             ),
             data_path=str(data),
@@ -102,7 +106,9 @@ def train(
     if not ranks.first:
         return Result("")
     last = history.to_dict()["epochs"][-1]
-    return Result(f"{folder.seed(seed)}: trained", {"folder": folder.seed(seed), "seed": seed, "last_epoch": last})
+    notes = [e.message for e in history.events if e.kind in ("constant", "drop", "mask")]
+    data_ = {"folder": folder.seed(seed), "seed": seed, "last_epoch": last, "notes": notes}
+    return Result("\n".join([f"{folder.seed(seed)}: trained", *notes]), data_)
 
 
 @command

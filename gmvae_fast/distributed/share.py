@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +16,7 @@ from torch.utils.data import Dataset, Subset
 
 from gmvae_fast._batches import Batches
 from gmvae_fast._checks import check_sample_weight
+from gmvae_fast.data.incomplete import IncompleteMoments
 from gmvae_fast.data.moments import Moments
 from gmvae_fast.data.source import SnapshotSource
 from gmvae_fast.data.streaming import shuffled_order
@@ -113,10 +116,26 @@ class Share:
 
     def check_finite(self) -> None:
         """Raise ValueError in every process where a snapshot of any of them holds NaN or inf."""
-        worst = self.local.first_not_finite()
-        found = [row for row in self.ranks.tell(None if worst is None else int(self.rows[worst])) if row is not None]
+        own = next(self.local.not_finite_rows(), None)
+        told = None if own is None else (int(self.rows[own]), self.local.not_finite_field(own))
+        found = [(int(row), str(field)) for row, field in filter(None, self.ranks.tell(told))]
         if found:
-            raise self.local.not_finite(min(found))
+            raise self.local.not_finite(*min(found))
+
+    def not_finite_rows(self) -> list[int]:
+        """Snapshots of all processes that hold NaN or inf, ascending."""
+        own = self.rows[list(self.local.not_finite_rows())].tolist()
+        return sorted(row for rows in self.ranks.tell(own) for row in rows)
+
+    def incomplete_moments(self, device: torch.device) -> IncompleteMoments:
+        """As `moments`; NaN and inf do not count."""
+        own = self.local.incomplete_moments(device)
+        if self.ranks.size == 1:
+            return own
+        counts = self.ranks.tell(own.count)
+        parts = [self.ranks.gather(values[None]) for values in (own.present, own.mean, own.squares)]
+        all_ = [IncompleteMoments(n, p[0], m[0], s[0]) for n, p, m, s in zip(counts, *parts, strict=True)]
+        return functools.reduce(operator.add, all_)
 
     def steps(self, batch_size: int, generator: torch.Generator, device: torch.device) -> Iterator[Step]:
         """This process's part of every batch of an epoch, see `Batches.shuffled`; empty parts too."""

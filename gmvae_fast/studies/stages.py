@@ -300,9 +300,10 @@ def _error_by_field(model: GMVAE, snapshots: SnapshotSource) -> dict[str, float]
     axes = (0, *range(2, len(snapshots.shape) + 1))
     for start in range(0, len(snapshots), 64):
         fields = snapshots.read(np.arange(start, min(start + 64, len(snapshots))))
-        difference = np.where(valid, model.reconstruct(fields) - fields, 0).astype(np.float64)
+        known = valid & np.isfinite(fields) if model.gaps is not None else valid
+        difference = np.where(known, model.reconstruct(fields) - fields, 0).astype(np.float64)
         error = error + (difference**2).sum(axes)
-        total = total + (np.where(valid, fields - offset, 0).astype(np.float64) ** 2).sum(axes)
+        total = total + (np.where(known, fields - offset, 0).astype(np.float64) ** 2).sum(axes)
     relative = np.sqrt(error / np.maximum(total, 1e-300))
     return dict(zip(snapshots.field_names, relative.tolist(), strict=True))
 

@@ -16,8 +16,8 @@ from gmvae_fast.train_config import TrainConfig
 from gmvae_fast.training.run import Run
 
 FORMAT = "gmvae_fast.checkpoint"
-#: 1: the block scheme alone. 2: also "scheme.NAME", the scheme's own tensors.
-VERSION = 2
+#: 1: the block scheme alone. 2: also "scheme.NAME", the scheme's own tensors. 3: also "model.gaps".
+VERSION = 3
 
 
 def save(run: Run, path: str | os.PathLike[str]) -> None:

@@ -98,7 +98,8 @@ class Descent:
     def update_noise(self) -> None:
         """tau^2 that minimises the reconstruction term: the mean squared error of decoded posterior samples."""
         model = self.model
-        errors = []
+        errors: list[Tensor] = []
+        values: list[Tensor] = []
         model.eval()
         with torch.no_grad():
             local = self.source.local
@@ -107,8 +108,9 @@ class Descent:
                 x = model.normalise(x)
                 mean, log_var = model.encode(x)
                 z = mean + torch.exp(0.5 * log_var) * eps
-                errors.append((model.decode(z) - x).square().flatten(1).sum(1, dtype=torch.float64))
-            variance = self.source.total(torch.cat(errors)) / (len(self.source) * model.n_values)
+                errors.append(model.differences(model.decode(z), x).square().flatten(1).sum(1, dtype=torch.float64))
+                values.append(torch.as_tensor(model.known_values(x), device=x.device).expand(len(x)))
+            variance = self.source.total(torch.cat(errors)) / self.source.total(torch.cat(values))
             model.log_noise.copy_(variance.clamp_min(_SMALLEST_NOISE).log())
 
     # -- state -----------------------------------------------------------------------------------------------

@@ -104,8 +104,8 @@ def fluctuation_error(model: GMVAE, data: Any, ranks: Ranks | None = None) -> fl
             for x in source.ordered(source.pass_size, model.device):
                 x = model.normalise(x)
                 decoded = model.decode(model.encode(x)[0])
-                error += float((decoded - x).double().square().sum())
-                total += float(x.double().square().sum())
+                error += float(model.differences(decoded, x).double().square().sum())
+                total += float(model.filled(x).double().square().sum())
     finally:
         model.train(was_training)
     error, total = (

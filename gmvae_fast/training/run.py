@@ -6,8 +6,12 @@ import math
 import time
 from typing import Any, NoReturn
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from gmvae_fast.data.incomplete import IncompleteMoments
+from gmvae_fast.data.moments import Moments
 from gmvae_fast.distributed import Ranks, Share
 from gmvae_fast.history import EpochRecord, Event, History
 from gmvae_fast.model import GMVAE
@@ -16,6 +20,9 @@ from gmvae_fast.training import starts
 from gmvae_fast.training.descent import Descent
 from gmvae_fast.training.diagnostics import DIAGNOSTICS, Latents, diagnose, fluctuation_error
 from gmvae_fast.training.schemes import REGISTRY
+
+#: Mean squared error over the variance of the data, above which no run comes back: decoding noughts has 1.
+LARGEST_ERROR = 1e6
 
 
 class TrainingDiverged(RuntimeError):
@@ -46,23 +53,22 @@ class Run:
         sample_weight: Any = None,
     ) -> None:
         self.model, self.config, self.ranks = model, config, ranks or Ranks()
-        self.source = self._share(data, "data", workers, sample_weight)
-        self.held_out = None if held_out is None else self._share(held_out, "held_out")
-        if len(self.source) < model.n_components:
-            raise ValueError(
-                f"data must hold at least n_components = {model.n_components} snapshots, got {len(self.source)}"
-            )
-        if self.held_out is not None:
-            self.held_out.check_finite()
-        moments = self.source.moments(model.device)
-        if not moments.finite:
-            self.source.check_finite()  # says where
-        model.take_moments(moments, self.source.mask)
-        self.scheme = REGISTRY[config.scheme](model.prior, config)
-        self.descent = Descent(model, self.scheme, config, self.source)
         self.epoch = 0
         self.records: list[EpochRecord] = []
         self.events: list[Event] = []
+        self.source = self._share(data, "data", workers, sample_weight)
+        self.held_out = None if held_out is None else self._share(held_out, "held_out")
+        moments = self._complete(data, held_out, workers, sample_weight)
+        if len(self.source) < model.n_components:
+            raise ValueError(
+                f"data must hold at least n_components = {model.n_components} snapshots, got {len(self.source)}; "
+                "give more of them, or lower n_components"
+            )
+        constant = [self.source.local.field_name(c) for c in model.take_moments(moments, self.source.mask)]
+        if constant:
+            self._event("constant", f"{', '.join(constant)} varies by no more than rounding and is taken for constant")
+        self.scheme = REGISTRY[config.scheme](model.prior, config)
+        self.descent = Descent(model, self.scheme, config, self.source)
         self._last_good = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
     def one_epoch(self) -> EpochRecord:
@@ -78,10 +84,14 @@ class Run:
             self._start_mixture()
         self.epoch += 1
         self.scheme.begin()
+        log_noise = float(self.model.log_noise)
         reconstruction, kl = self.descent.run(self.epoch, standard_prior=warmup)
         loss = reconstruction + self.descent.beta(self.epoch) * kl
         if not math.isfinite(loss):
             self._diverged(f"the loss became {loss}")
+        error = self._relative_error(reconstruction, log_noise)
+        if error > LARGEST_ERROR:
+            self._diverged(f"the reconstruction error rose to {error:.2g} times the variance of the data")
         diagnostics: dict[str, Any] = dict.fromkeys(DIAGNOSTICS)
         if not warmup:
             self.scheme.settle()
@@ -109,6 +119,55 @@ class Run:
             share = Share(data, name, self.ranks, workers, sample_weight)
             self.model._source(share.local)
         return share
+
+    def _complete(self, data: Any, held_out: Any, workers: int, sample_weight: Any) -> Moments | IncompleteMoments:
+        """Moments of the data, after NaN and infinite values are dealt with as the configuration says."""
+        self.model.gaps = None
+        moments: Moments | IncompleteMoments = self.source.moments(self.model.device)
+        broken = {"data": [] if moments.finite else self.source.not_finite_rows()}
+        if self.held_out is not None:
+            broken["held_out"] = self.held_out.not_finite_rows()
+        if not any(broken.values()):
+            return moments
+        if self.config.on_nan == "error":
+            try:
+                for share in (self.source, self.held_out):
+                    if share is not None:
+                        share.check_finite()  # says where
+            except ValueError as error:
+                advice = "on_nan='drop' leaves such snapshots out, on_nan='mask' such values"
+                raise ValueError(f"{error}; {advice}") from None
+        if self.config.on_nan == "drop":
+            if broken["data"]:
+                weight = np.ones(len(self.source)) if sample_weight is None else np.array(sample_weight, np.float64)
+                self.source.close()
+                self.source = self._share(data, "data", workers, self._without("data", weight, broken["data"]))
+                moments = self.source.moments(self.model.device)
+            if broken.get("held_out"):
+                weight = self._without("held_out", np.ones(len(self.held_out or ())), broken["held_out"])
+                self.held_out = self._share(held_out, "held_out", 0, weight)
+            return moments
+        self.model.gaps = torch.ones((), dtype=torch.bool, device=self.model.device)
+        for name, share in (("data", self.source), ("held_out", self.held_out)):
+            if share is not None and broken[name]:
+                found = share.incomplete_moments(self.model.device)
+                moments = found if name == "data" else moments
+                missing = [(share.local.field_name(c), int(n)) for c, n in enumerate(found.missing.tolist()) if n]
+                told = ", ".join(f"{n} of {field}" for field, n in missing[:10])
+                self._event("mask", f"{name}: NaN and infinite values are left out of the loss: {told}")
+        return moments
+
+    def _without(self, name: str, weight: npt.NDArray[np.float64], rows: list[int]) -> npt.NDArray[np.float64]:
+        """``weight`` of all snapshots but ``rows``, which an event names."""
+        kept = np.flatnonzero(weight)  # of the snapshots given; those of weight 0 are gone already
+        told = ", ".join(map(str, kept[rows[:10]])) + (", ..." if len(rows) > 10 else "")
+        self._event("drop", f"{name}: {len(rows)} of {len(kept)} snapshots hold NaN or inf and are left out: {told}")
+        if len(rows) == len(kept):
+            raise ValueError(
+                f"{name} must hold a finite snapshot, got NaN or inf in all {len(kept)}; try on_nan='mask'"
+            )
+        weight[kept[rows]] = 0
+        return weight
 
     # -- mixture ---------------------------------------------------------------------------------------------
 
@@ -195,6 +254,10 @@ class Run:
         floating = [v for v in self.model.state_dict().values() if v.is_floating_point()]
         broken = torch.stack([~torch.isfinite(v).all() for v in floating]).any()
         return not float(self.ranks.sum(broken.double()))  # all stop where one must
+
+    def _relative_error(self, reconstruction: float, log_noise: float) -> float:
+        """Mean squared error of decoded samples over the variance of the data, which is 1 in the network's units."""
+        return (2 * reconstruction / max(1, self.model.n_values) - log_noise) * math.exp(log_noise)
 
     def _diverged(self, what: str) -> NoReturn:
         self.model.load_state_dict(self._last_good)
