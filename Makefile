@@ -101,6 +101,19 @@ crash: setup  ## kill -9 at 50 random moments of training, embedding and simulat
 fuzz: setup  ## thousands of damaged and hostile files for every reader; the counts go into docs/reliability.md
 	$(BIN)/python scripts/fuzz.py --cases 150 --seed 0 --write docs/reliability.md
 
+.PHONY: soak
+soak: setup  ## an hour of training, embedding, scoring, saving and loading; memory and open files must stay flat
+	nice $(BIN)/python scripts/soak.py --minutes $(SOAK_MINUTES) --csv benchmarks/results/soak.csv --picture docs/pictures/soak.png
+
+SOAK_MINUTES ?= 60
+
+.PHONY: dist check-dist
+dist: $(VENV)/.dev  ## source distribution and a wheel of this platform in dist/, checked
+	$(BIN)/python scripts/check_dist.py --keep dist
+
+check-dist: $(VENV)/.dev  ## build the source distribution, install from it without the source tree, try it
+	$(BIN)/python scripts/check_dist.py
+
 validate: setup  ## the solvers against the literature and exact results
 	$(BIN)/gmvae-fast validate wake
 	$(BIN)/gmvae-fast validate surface_reaction

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmvae_fast._checks import check_integer, check_real, check_sample_weight
+from gmvae_fast._checks import check_integer, check_real, check_sample_weight, nearest
 from gmvae_fast._covariances import (
     DENSE,
     CovarianceError,
@@ -183,7 +183,8 @@ class GaussianMixture(Estimator):
             check_real(name, getattr(self, name), at_least=0)
         check_integer("random_state", self.random_state)
         if self.init_params not in INIT_PARAMS:
-            raise ValueError(f"init_params must be one of {', '.join(INIT_PARAMS)}, got {self.init_params!r}")
+            hint = nearest(self.init_params, INIT_PARAMS)
+            raise ValueError(f"init_params must be one of {', '.join(INIT_PARAMS)}, got {self.init_params!r}{hint}")
         if not isinstance(self.priors, MixturePriors | None):
             raise TypeError(f"priors must be MixturePriors or None, got {type(self.priors).__name__}")
 

@@ -188,6 +188,7 @@ class TrainConfig:
         """
         known = {f.name for f in dataclasses.fields(TrainConfig)}
         if unknown := sorted(values.keys() - known):
-            raise ValueError(f"TrainConfig has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+            hint = nearest(unknown[0], known)
+            raise ValueError(f"TrainConfig has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}{hint}")
         priors = values.get("priors", MixturePriors())
         return TrainConfig(**{**values, "priors": MixturePriors(**priors) if isinstance(priors, Mapping) else priors})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gmvae_fast._checks import check_integer
+from gmvae_fast._checks import check_integer, nearest
 
 from .leakage import LeakageError, trajectory_numbers
 from .snapshots import FloatArray, IntArray
@@ -78,7 +78,7 @@ def split_by_condition(
     unit, value = _conditions(snapshots, quantity, allow_leakage)
     groups = trajectory_groups(snapshots, stratify, unit, len(value))
     if stratify is not None and held_out != "between":
-        raise ValueError(f"stratify needs held_out='between', got {held_out!r}")
+        raise ValueError(f"stratify needs held_out='between', got {held_out!r}{nearest(held_out, RULES)}")
     if isinstance(validation_held_out, str) and not validation_fraction:
         raise ValueError(f"validation_held_out={validation_held_out!r} needs a validation_fraction above 0")
     part = np.full(len(value), TRAIN)
@@ -116,7 +116,8 @@ def _conditions(snapshots: SnapshotSource, quantity: str, allow_leakage: bool) -
     if not isinstance(snapshots, SnapshotSource):
         raise TypeError(f"snapshots must be a SnapshotSource with quantities, got {type(snapshots).__name__}")
     if quantity not in snapshots.quantities:
-        raise ValueError(f"quantity must be one of {sorted(snapshots.quantities)}, got {quantity!r}")
+        hint = nearest(quantity, snapshots.quantities)
+        raise ValueError(f"quantity must be one of {sorted(snapshots.quantities)}, got {quantity!r}{hint}")
     values = np.asarray(snapshots.quantities[quantity], dtype=np.float64)
     if not np.isfinite(values).all():
         at = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -149,7 +150,8 @@ def _hold_out(
     if not isinstance(held_out, str):
         return _named(name, held_out, value)
     if held_out not in RULES:
-        raise ValueError(f"{name} must be one of {', '.join(RULES)} or values and ranges, got {held_out!r}")
+        hint = nearest(held_out, RULES)
+        raise ValueError(f"{name} must be one of {', '.join(RULES)} or values and ranges, got {held_out!r}{hint}")
     chosen = []
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)

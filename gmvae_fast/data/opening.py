@@ -137,7 +137,8 @@ def windowed(source: SnapshotSource, options: Mapping[str, Any]) -> WindowedSnap
     known = [name for name in inspect.signature(make_window).parameters if name != "source"]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ValueError(f"window must hold options among {', '.join(known)}, got {', '.join(map(str, unknown))}")
+        hint = nearest(unknown[0], known)
+        raise ValueError(f"window must hold options among {', '.join(known)}, got {', '.join(map(str, unknown))}{hint}")
     return make_window(source, **options)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gmvae_fast._checks import nearest
+
 from .condition_splits import HeldOut, split_by_condition
 from .source import SnapshotSource
 from .splits import Split, split_by_frame, split_by_trajectory
@@ -61,7 +63,7 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         if self.by not in _WAYS:
-            raise ValueError(f"split must be by one of {', '.join(WAYS)}, got {self.by!r}")
+            raise ValueError(f"split must be by one of {', '.join(WAYS)}, got {self.by!r}{nearest(self.by, _WAYS)}")
         taken = _WAYS[self.by][1]
         for name in ("stratify", "quantity", "held_out", "validation_held_out", "gap"):
             if getattr(self, name) is not None and name not in taken:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from gmvae_fast._checks import nearest
+
 from .leakage import trajectory_numbers
 from .snapshots import FloatArray
 from .source import SnapshotSource
@@ -63,7 +65,9 @@ def _values(source: SnapshotSource, level: Level, n: int) -> npt.NDArray[np.int6
     if isinstance(level, str):
         known = {**source.quantities, **source.labels, "trajectory": trajectory_numbers(source)}
         if level not in known:
-            raise ValueError(f"by must be one of {sorted(known)}, or groups [{n}], got {level!r}")
+            raise ValueError(
+                f"by must be one of {sorted(known)}, or groups [{n}], got {level!r}{nearest(level, known)}"
+            )
         values = np.asarray(known[level])
     else:
         values = np.asarray(level)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gmvae_fast._checks import check_integer
+from gmvae_fast._checks import check_integer, nearest
 from gmvae_fast._io import to_jsonable
 
 from .fingerprint import array_digest
@@ -342,7 +342,9 @@ def _checked(
     steps = [patch_step] * len(grid) if isinstance(patch_step, int) else patch_step
     step_sizes = sizes if steps is None else _sizes("patch_step", steps, kept)
     if resampling not in METHODS:
-        raise ValueError(f"resampling must be one of {', '.join(METHODS)}, got {resampling!r}")
+        raise ValueError(
+            f"resampling must be one of {', '.join(METHODS)}, got {resampling!r}{nearest(resampling, METHODS)}"
+        )
     new = _sizes("shape", shape, kept)
     if new is not None and resampling == "area" and any(a > b for a, b in zip(new, sizes or kept, strict=True)):
         raise ValueError(f"resampling='area' makes grids coarser only, got shape {new} for {sizes or kept}; use 'auto'")

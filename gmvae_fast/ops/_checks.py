@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gmvae_fast._checks import nearest
+
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -90,8 +92,10 @@ def _fits(
 
 def check_assignment(assignment: str, z: Tensor | None) -> None:
     """``z`` belongs to the sampled assignment, and only to it."""
-    if assignment not in ("exact", "sampled", "mean"):
-        raise ValueError(f"assignment must be 'exact', 'sampled' or 'mean', got {assignment!r}")
+    known = ("exact", "sampled", "mean")
+    if assignment not in known:
+        hint = nearest(assignment, known)
+        raise ValueError(f"assignment must be 'exact', 'sampled' or 'mean', got {assignment!r}{hint}")
     if (z is None) == (assignment == "sampled"):
         raise ValueError(
             "z must be given for assignment='sampled' and only there, got "

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from gmvae_fast._checks import nearest
+
 from . import boundaries as bc
 from ._jit import driver
 from .geometry import Cylinder, solid_mask, wall_links
@@ -53,9 +55,13 @@ class FlowConfig:
         if not self.viscosity > 0:
             raise ValueError(f"viscosity must be positive, got {self.viscosity}")
         if self.ends not in _END_CODES:
-            raise ValueError(f"ends must be one of {sorted(_END_CODES)}, got {self.ends!r}")
+            raise ValueError(
+                f"ends must be one of {sorted(_END_CODES)}, got {self.ends!r}{nearest(self.ends, _END_CODES)}"
+            )
         if self.sides not in _SIDE_CODES:
-            raise ValueError(f"sides must be one of {sorted(_SIDE_CODES)}, got {self.sides!r}")
+            raise ValueError(
+                f"sides must be one of {sorted(_SIDE_CODES)}, got {self.sides!r}{nearest(self.sides, _SIDE_CODES)}"
+            )
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}")
 
