@@ -147,6 +147,11 @@ std::int64_t kd_scratch_bytes(const KdSearchArgs<T>& args) {
 }
 
 template <typename T>
+void kd_assign(const KdTree<T>& tree, T* scratch, std::int32_t* assigned, int threads) {
+  GMVAE_CALL(kd_assign, T, tree, scratch, assigned, threads);
+}
+
+template <typename T>
 std::int64_t kd_search(const KdSearchArgs<T>& args, unsigned char* scratch, int threads) {
   GMVAE_CALL(kd_search, T, args, scratch, threads);
 }
@@ -156,6 +161,14 @@ struct FreeAligned {
 };
 
 }  // namespace
+
+template <typename T>
+void kd_assign_cpu(const KdTree<T>& tree, std::int32_t* assigned, int threads) {
+  const std::unique_ptr<T[]> scratch(new T[static_cast<std::size_t>(threads * kd_assign_scratch(tree))]);
+  kd_assign(tree, scratch.get(), assigned, threads);
+}
+template void kd_assign_cpu<float>(const KdTree<float>&, std::int32_t*, int);
+template void kd_assign_cpu<double>(const KdTree<double>&, std::int32_t*, int);
 
 template <typename T>
 std::int64_t kd_search_cpu(const KdSearchArgs<T>& args, int threads) {

@@ -66,6 +66,7 @@ void kd_fill_cpu(const KdTree<T>& t, const double* points, const double* centre,
   const std::int64_t leaves = t.leaf_count(), d = t.d;
   T* const low = t.low;
   T* const high = t.high;
+  std::fill(t.means, t.means + d * t.means_pad(), std::numeric_limits<T>::infinity());
   for_each_range(leaves, t.n * d, threads, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t leaf = first; leaf < last; ++leaf) {
       const std::int64_t begin = t.begin(leaf), size = t.begin(leaf + 1) - begin;
@@ -75,9 +76,15 @@ void kd_fill_cpu(const KdTree<T>& t, const double* points, const double* centre,
           row[i] = static_cast<T>(points[t.order[begin + i] * d + j] - centre[j]);
         }
         std::fill(row + size, row + t.pad, std::numeric_limits<T>::infinity());
+        if (size == 0) {  // a box that nobody enters
+          low[(leaves + leaf) * d + j] = std::numeric_limits<T>::infinity();
+          high[(leaves + leaf) * d + j] = -std::numeric_limits<T>::infinity();
+          continue;
+        }
         const auto [least, most] = std::minmax_element(row, row + size);
         low[(leaves + leaf) * d + j] = *least;
         high[(leaves + leaf) * d + j] = *most;
+        t.means[t.mean(leaf, j)] = static_cast<T>(std::accumulate(row, row + size, 0.0) / size);
       }
     }
   });

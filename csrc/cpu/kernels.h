@@ -34,6 +34,8 @@ struct Workspace {
   template <typename T>                                                                        \
   void mixture_statistics(const MomentsArgs<T>&, const Workspace<T>&);                         \
   template <typename T>                                                                        \
+  void kd_assign(const KdTree<T>&, T* scratch, std::int32_t* assigned, int threads);           \
+  template <typename T>                                                                        \
   std::int64_t kd_scratch_bytes(const KdSearchArgs<T>&); /* of one thread, a multiple of 64 */ \
   template <typename T>                                                                        \
   std::int64_t kd_search(const KdSearchArgs<T>&, unsigned char* scratch, int threads);         \

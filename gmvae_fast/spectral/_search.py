@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gmvae_fast._threads import thread_count
 from gmvae_fast.spectral._arrays import FloatArray, IntArray
-from gmvae_fast.spectral._tree import Tree, search_tree
+from gmvae_fast.spectral._tree import Tree, search_lists, search_tree
 
 ApproximateName: TypeAlias = Literal["ivf", "hnsw"]
 
@@ -43,6 +43,17 @@ class Found(NamedTuple):
 def tree_search(points: FloatArray, queries: IntArray, k: int) -> Found:
     """Neighbours of ``points[queries]`` among ``points`` by the native k-d tree."""
     return Found(*search_tree(Tree.of(points), queries, k), "kdtree", 1.0)
+
+
+def lists_search(points: FloatArray, queries: IntArray, k: int, *, min_recall: float, prefer_exact: bool) -> Found:
+    """Neighbours of ``points[queries]`` among ``points`` by native inverted lists, with a measured recall.
+
+    The k-d tree answers, exactly, where the lists cannot reach the recall, or gain too little and ``prefer_exact``.
+    """
+    found = search_lists(Tree.of(points), queries, k, min_recall=min_recall, prefer_exact=prefer_exact)
+    return Found(
+        found.indices, found.distances, "lists" if found.lists else "kdtree", recall=found.recall, effort=found.lists
+    )
 
 
 def flat_search(points: FloatArray, queries: IntArray, k: int) -> Found:

@@ -30,11 +30,11 @@ class KnnGraph:
     adjacency : scipy.sparse.csr_array
         float64 [N, N], as `knn_graph` returns it.
     index : str
-        The search that answered: ``"kdtree"``, ``"exact"``, ``"ivf"`` or ``"hnsw"``.
+        The search that answered: ``"kdtree"``, ``"exact"``, ``"lists"``, ``"ivf"`` or ``"hnsw"``.
     recall : float
         Share of the true neighbours found: measured on a sample, or 1 where the search is exact.
     effort : int
-        nprobe of ``"ivf"``, efSearch of ``"hnsw"``, 0 where the search is exact.
+        lists that a query reads (``"lists"``, ``"ivf"``), efSearch of ``"hnsw"``, 0 where the search is exact.
     n_added_edges : int
         Edges that ``connect=True`` added.
     """
@@ -64,7 +64,7 @@ def knn_graph(
         Points, usually posterior means; any real dtype.
     n_neighbors : int
         Neighbours searched per point, at least 1 and below N.
-    index : {"auto", "exact", "kdtree", "ivf", "hnsw"}
+    index : {"auto", "exact", "kdtree", "lists", "ivf", "hnsw"}
         How neighbours are searched, see `nearest_neighbors`.
     weights : {"binary", "gaussian", "distance"}
         Similarities w_ij in (0, 1]: 1 for every edge; exp(-d_ij² / (sigma_i sigma_j)) with sigma_i the distance from

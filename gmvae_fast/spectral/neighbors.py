@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -16,17 +17,18 @@ from gmvae_fast.spectral._arrays import (
     check_positive_integer,
     unit_exponent,
 )
-from gmvae_fast.spectral._search import Found, approximate_search, flat_search, tree_search
+from gmvae_fast.spectral._search import Found, approximate_search, flat_search, lists_search, tree_search
 
-IndexName: TypeAlias = Literal["auto", "exact", "ivf", "hnsw", "kdtree"]
+IndexName: TypeAlias = Literal["auto", "exact", "kdtree", "lists", "ivf", "hnsw"]
 
-INDEX_NAMES = ("auto", "exact", "ivf", "hnsw", "kdtree")
+INDEX_NAMES = ("auto", "exact", "kdtree", "lists", "ivf", "hnsw")
 COPIES_SEED = 0x5EED
 
 # Where the native k-d tree answers before FAISS does: benchmarks/README.md.
 KDTREE_MAX_DIM = 8
 EXACT_MAX_POINTS = 30_000  # an exact search takes at most half a second: not worth an approximation
 EXACT_KDTREE_MAX_DIM = 64
+LISTS_MAX_DIM = 64
 
 
 class Neighbors(NamedTuple):
@@ -36,7 +38,7 @@ class Neighbors(NamedTuple):
     distances: FloatArray  # [N, k], Euclidean, in the units of the latents
     index_name: str = "exact"  # the search that answered
     recall: float = 1.0  # share of the true neighbours: measured on a sample, or 1 where the search is exact
-    effort: int = 0  # nprobe of "ivf", efSearch of "hnsw", 0 where the search is exact
+    effort: int = 0  # lists that a query reads ("lists", "ivf"), efSearch of "hnsw", 0 where the search is exact
 
 
 def nearest_neighbors(
@@ -50,15 +52,16 @@ def nearest_neighbors(
         Points; any real dtype. Distances are decided in float64 whatever the index.
     n_neighbors : int
         Neighbours per point, at least 1 and below N.
-    index : {"auto", "exact", "kdtree", "ivf", "hnsw"}
+    index : {"auto", "exact", "kdtree", "lists", "ivf", "hnsw"}
         ``"exact"`` scans all pairs with FAISS, ``"kdtree"`` uses a native k-d tree: both give the same distances.
-        ``"ivf"`` (inverted lists) and ``"hnsw"`` are FAISS's approximate indexes, see ``min_recall``; the result of
-        the latter depends on the scheduling of threads unless there is one. ``"auto"`` takes the fastest for this N
-        and D, see `choose_index`; it is exact up to D = 8 and up to N = 30000.
+        ``"lists"`` (native inverted lists, their centres from the k-d tree), ``"ivf"`` and ``"hnsw"`` (FAISS's) are
+        approximate, see ``min_recall``; the result of the last depends on the scheduling of threads unless there is
+        one. ``"auto"`` takes the fastest for this N and D, see `choose_index`; it is exact up to D = 8 and up to
+        N = 30000, and wherever a sample shows that lists would save less than half of the comparisons.
     min_recall : float
         Share of the true neighbours that an approximate index must find, in (0, 1]. It is measured on a sample of
-        1000 points against the exact search, and reached by raising nprobe or efSearch until the estimate less two
-        standard errors is above it. With 1, ``"auto"`` is exact.
+        1000 points against the exact search, and reached by reading more lists or raising efSearch until the estimate
+        less two standard errors is above it. With 1, ``"auto"`` is exact.
 
     Returns
     -------
@@ -95,7 +98,8 @@ def nearest_neighbors(
     # copies.
     points = np.ascontiguousarray(np.ldexp(points, -exponent) + 0.0)
     name = choose_index(n, dim, exact=min_recall == 1) if index == "auto" else index
-    found = _search_with_copies(points, k, name, min_recall)
+    search = partial(_search, k=k, index=name, min_recall=min_recall, prefer_exact=index == "auto")
+    found = _search_with_copies(points, k, search)
     return Neighbors(found.indices, np.ldexp(found.distances, exponent), found.index_name, found.recall, found.effort)
 
 
@@ -105,26 +109,29 @@ def choose_index(n: int, dim: int, *, exact: bool = False) -> IndexName:
         return "kdtree"
     if exact or n <= EXACT_MAX_POINTS:
         return "kdtree" if dim <= EXACT_KDTREE_MAX_DIM else "exact"
-    return "ivf"
+    return "lists" if dim <= LISTS_MAX_DIM else "ivf"
 
 
-def _search(points: FloatArray, queries: IntArray, k: int, index: IndexName, min_recall: float) -> Found:
+def _search(
+    points: FloatArray, queries: IntArray, k: int, index: IndexName, min_recall: float, prefer_exact: bool
+) -> Found:
     if index == "kdtree":
         return tree_search(points, queries, k)
     if index == "exact":
         return flat_search(points, queries, k)
+    if index == "lists":
+        return lists_search(points, queries, k, min_recall=min_recall, prefer_exact=prefer_exact)
     assert index in ("ivf", "hnsw")
     return approximate_search(points, queries, k, kind=index, min_recall=min_recall)
 
 
-def _search_with_copies(points: FloatArray, k: int, index: IndexName, min_recall: float) -> Found:
+def _search_with_copies(points: FloatArray, k: int, search: Callable[[FloatArray, IntArray], Found]) -> Found:
     """Neighbours of all points, with groups of more than k + 1 identical points handled apart.
 
     Inside such a group every other member is a valid answer. The members, in random order, are linked to the
     k that follow them on a ring: every copy gets the same degree. Only k of them enter the index, since
     nobody needs more, so a collapsed latent space does not cost all pairs.
     """
-    search = partial(_search, k=k, index=index, min_recall=min_recall)
     groups = _crowded_groups(points, k)
     if not groups:
         return search(points, np.arange(len(points)))

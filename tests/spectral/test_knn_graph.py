@@ -10,7 +10,7 @@ from known_graphs import brute_distances
 from scipy import sparse
 from scipy.spatial.transform import Rotation
 
-from gmvae_fast.spectral import _search, connected_components, knn_graph, nearest_neighbors, neighbors
+from gmvae_fast.spectral import _search, _tree, connected_components, knn_graph, nearest_neighbors, neighbors
 from gmvae_fast.spectral.graph import build_graph
 from gmvae_fast.spectral.neighbors import choose_index
 
@@ -293,7 +293,7 @@ WITH_NAN = np.where(np.arange(20)[:, None] == 13, np.nan, GOOD)
             GOOD,
             {"index": "lsh"},
             ValueError,
-            "index must be one of 'auto', 'exact', 'ivf', 'hnsw', 'kdtree', got 'lsh'",
+            "index must be one of 'auto', 'exact', 'kdtree', 'lists', 'ivf', 'hnsw', got 'lsh'",
         ),
         (GOOD, {"min_recall": 0.0}, ValueError, r"min_recall must lie in \(0, 1\], got 0.0"),
         (GOOD, {"min_recall": 1.1}, ValueError, r"min_recall must lie in \(0, 1\], got 1.1"),
@@ -323,7 +323,7 @@ def clustered_latents(n, d, seed=0):
     return 4 * rng.normal(size=(8, d))[group] + np.exp(0.5 * rng.normal(size=(8, d)))[group] * rng.normal(size=(n, d))
 
 
-@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+@pytest.mark.parametrize("index", ["lists", "ivf", "hnsw"])
 @pytest.mark.parametrize("latents", [gaussian_latents, clustered_latents])
 @pytest.mark.parametrize("min_recall", [0.9, 0.99])
 def test_approximate_indexes_reach_and_report_their_recall(index, latents, min_recall):
@@ -342,9 +342,10 @@ def test_approximate_indexes_reach_and_report_their_recall(index, latents, min_r
     assert (np.diff(found.distances, axis=1) >= 0).all()
 
 
-def test_a_higher_recall_takes_more_effort():
+@pytest.mark.parametrize("index", ["lists", "ivf"])
+def test_a_higher_recall_takes_more_effort(index):
     points = gaussian_latents(4000, 12)
-    efforts = [nearest_neighbors(points, index="ivf", min_recall=recall).effort for recall in (0.5, 0.9, 0.999)]
+    efforts = [nearest_neighbors(points, index=index, min_recall=recall).effort for recall in (0.5, 0.9, 0.999)]
     assert efforts == sorted(set(efforts))
 
 
@@ -359,7 +360,7 @@ def test_where_float32_sees_nothing_the_exact_search_answers(index):
     assert true_recall(points, found) == 1.0
 
 
-@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+@pytest.mark.parametrize("index", ["lists", "ivf", "hnsw"])
 @pytest.mark.parametrize(("n", "k"), [(2, 1), (5, 4), (30, 10), (200, 150)])
 def test_approximate_indexes_on_few_points(index, n, k):
     points = gaussian_latents(n, 3)
@@ -370,23 +371,24 @@ def test_approximate_indexes_on_few_points(index, n, k):
     assert true_recall(points, found) >= 0.98
 
 
-@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+@pytest.mark.parametrize("index", ["lists", "ivf", "hnsw"])
 def test_approximate_indexes_with_crowds_of_copies(index):
     points = np.vstack([np.ones((300, 4)), 3 + gaussian_latents(900, 4)])
     with pytest.warns(UserWarning, match="300 of 1200 latents"):
         found = nearest_neighbors(points, 5, index=index)
-    assert found.index_name == index
+    assert found.index_name in (index, "kdtree")
     assert (found.indices != np.arange(1200)[:, None]).all()
     assert (found.indices[:300] < 300).all()
     assert not found.distances[:300].any()
     assert true_recall(points[300:], nearest_neighbors(points[300:], 5, index=index)) >= 0.98
 
 
-def test_inverted_lists_are_deterministic_for_any_number_of_threads(one_thread):
+@pytest.mark.parametrize("index", ["lists", "ivf"])
+def test_inverted_lists_are_deterministic_for_any_number_of_threads(index, one_thread):
     points = clustered_latents(5000, 8)
-    first = nearest_neighbors(points, index="ivf")
+    first = nearest_neighbors(points, index=index)
     torch.set_num_threads(2)
-    for again in (nearest_neighbors(points, index="ivf"), nearest_neighbors(points, index="ivf")):
+    for again in (nearest_neighbors(points, index=index), nearest_neighbors(points, index=index)):
         np.testing.assert_array_equal(again.indices, first.indices)
         np.testing.assert_array_equal(again.distances, first.distances)
         assert again.recall == first.recall
@@ -400,7 +402,8 @@ def test_inverted_lists_are_deterministic_for_any_number_of_threads(one_thread):
         (20_000, 8, False, "kdtree"),
         (20_000, 16, False, "kdtree"),
         (20_000, 100, False, "exact"),
-        (200_000, 9, False, "ivf"),
+        (200_000, 9, False, "lists"),
+        (200_000, 65, False, "ivf"),
         (200_000, 16, True, "kdtree"),
         (200_000, 65, True, "exact"),
     ],
@@ -415,8 +418,12 @@ def test_auto_answers_by_its_choice(monkeypatch):
     assert nearest_neighbors(gaussian_latents(50, 70)).index_name == "exact"
     monkeypatch.setattr(neighbors, "EXACT_MAX_POINTS", 1000)
     found = nearest_neighbors(points, min_recall=0.95)
-    assert found.index_name == "ivf"
+    assert found.index_name == "lists"
     assert 0.95 <= found.recall <= 1
+    monkeypatch.setattr(_tree, "WORTH", 100.0)  # lists would have to save far more than they do
+    found = nearest_neighbors(points, min_recall=0.95)
+    assert found.index_name == "kdtree"
+    assert found.recall == 1
     assert nearest_neighbors(points, min_recall=1).recall == 1
 
 

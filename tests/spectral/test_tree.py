@@ -8,7 +8,7 @@ import torch
 
 from gmvae_fast import _native
 from gmvae_fast.spectral import nearest_neighbors
-from gmvae_fast.spectral._tree import Tree, search_tree
+from gmvae_fast.spectral._tree import Tree, search_lists, search_tree
 
 
 @pytest.fixture(params=_native.cpu.instruction_sets())
@@ -123,3 +123,51 @@ def test_more_ties_than_candidates():
     right, lengths = all_pairs(points, 20)
     np.testing.assert_array_equal(found.distances, lengths)
     np.testing.assert_array_equal(found.indices, right)
+
+
+def recall_of(distances, lengths):
+    return (distances <= lengths[:, -1:] * (1 + 1e-12)).mean()
+
+
+@pytest.mark.parametrize("goal", [0.6, 0.99])
+@pytest.mark.parametrize("case", [uniform, clusters, curve, far])
+def test_lists_reach_their_recall(case, goal, instruction_set):
+    points = case(4000, 12, np.random.default_rng(2))
+    found = search_lists(Tree.of(points), np.arange(4000), 10, min_recall=goal)
+    _, lengths = all_pairs(points, 10)
+    assert 0 < found.lists < 64
+    assert found.recall >= goal
+    assert recall_of(found.distances, lengths) >= goal - 0.005
+    assert all(len({*row, i}) == 11 for i, row in enumerate(found.indices.tolist()))
+    difference = points[found.indices] - points[:, None]
+    np.testing.assert_allclose(found.distances, np.linalg.norm(difference, axis=2), rtol=1e-12)
+
+
+def test_lists_of_some_queries():
+    points = clusters(4000, 12, np.random.default_rng(3))
+    queries = np.random.default_rng(4).permutation(4000)[:700]
+    found = search_lists(Tree.of(points), queries, 5, min_recall=0.9)
+    assert recall_of(found.distances, all_pairs(points, 5)[1][queries]) >= 0.895
+    assert (found.indices != queries[:, None]).all()
+
+
+def test_lists_that_hold_fewer_than_k_points_are_searched_exactly():
+    points = uniform(4000, 3, np.random.default_rng(5))
+    found = search_lists(Tree.of(points), np.arange(4000), 150, min_recall=0.1)
+    assert np.isfinite(found.distances).all()
+    assert (found.indices < 4000).all()
+
+
+def test_a_list_of_most_points_is_not_made():
+    """Half of the points so close together that the leaves there share a mean."""
+    rng = np.random.default_rng(6)
+    points = np.vstack([1e-30 * rng.normal(size=(2000, 4)), 1 + rng.normal(size=(2000, 4))])
+    found = search_lists(Tree.of(points), np.arange(4000), 10, min_recall=0.9)
+    assert recall_of(found.distances, all_pairs(points, 10)[1]) >= 0.9
+
+
+def test_auto_reads_lists_only_where_they_save_work():
+    rng = np.random.default_rng(7)
+    cloud, line = uniform(31_000, 14, rng), curve(31_000, 14, rng)
+    assert nearest_neighbors(cloud, 3, min_recall=0.9).index_name == "lists"
+    assert nearest_neighbors(line, 3, min_recall=0.9).index_name == "kdtree"
