@@ -188,7 +188,7 @@ def draw(path: Path, records: Sequence[Record]) -> None:
     figure, axes = pyplot.subplots(2, 1, figsize=(7, 4), sharex=True, layout="constrained")
     axes[0].plot(minutes, [record.resident_bytes / 2**20 for record in records], linewidth=0.8)
     axes[0].set_ylabel("resident memory, MiB")
-    axes[0].set_ylim(bottom=0)
+    axes[0].set_ylim(0, 1.2 * max(record.resident_bytes for record in records) / 2**20)
     axes[1].plot(minutes, [record.open_files for record in records], linewidth=0.8, label="open files")
     axes[1].plot(minutes, [record.threads for record in records], linewidth=0.8, label="threads")
     axes[1].set_ylim(bottom=0)

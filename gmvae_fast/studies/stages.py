@@ -214,10 +214,16 @@ def _caption(snapshots: SnapshotSource, index: int) -> str:
 
 
 def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_neighbors: int = 10) -> None:
-    """Write smoothness of every quantity on the latent graph, reconstruction errors and cluster agreement."""
+    """Write smoothness of every quantity on the latent graph, reconstruction errors and cluster agreement.
+
+    Snapshots whose latents are not finite are left out: those that ``on_nan="drop"`` left out of training.
+    """
     with folder.lock_seed(seed):
         name = folder.seed(seed).name
         latents = folder.read_npz(f"{name}/embedding.npz")
+        finite = np.isfinite(latents["mean"]).all(1)
+        if not finite.all():  # snapshots with gaps, which training left out
+            snapshots, latents = snapshots.subset(finite), {k: v[finite] for k, v in latents.items()}
         signals, skipped = usable_signals(snapshots)
         counts = sorted({n_neighbors, *(k for k in SWEEP if k < len(snapshots))})
         sweep = spectral.neighbor_sweep(latents["mean"], signals, counts)
@@ -241,6 +247,7 @@ def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_n
                 "low_frequency_modes": modes,
                 "rows": rows,
                 "skipped": skipped,
+                "left_out": int((~finite).sum()),
                 "neighbor_sweep": [
                     {"n_neighbors": k, "n_components": r.n_components, "scores": {n: s.score for n, s in r.items()}}
                     for k, r in zip(counts, sweep, strict=True)

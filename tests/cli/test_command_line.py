@@ -174,3 +174,26 @@ def test_tensorboard_missing_names_the_extra(run, snapshots, monkeypatch):
     code, _, err = run("train", snapshots, *SMALL, "--tensorboard", "logs")
     assert code == 1
     assert "pip install 'gmvae_fast[tensorboard]'" in err
+
+
+def test_gaps_in_the_data_are_refused_dropped_or_masked(run, tmp_path):
+    fields = np.random.default_rng(0).normal(size=(40, 1, 8, 8))
+    fields[[3, 7], 0, 2, 2] = np.nan
+    Snapshots(fields, ("u",), {"level": np.arange(40.0)}).save(tmp_path / "gaps.npz")
+    code, _, err = run("train", "gaps.npz", *SMALL)
+    assert code == 1
+    assert "NaN or inf in snapshot" in err
+    assert "field 'u'" in err
+    for seed, policy, words, left_out in (
+        (0, "drop", "snapshots hold NaN or inf and are left out", 2),
+        (1, "mask", "NaN and infinite values are left out of the loss", 0),
+    ):
+        code, out, _ = run("train", "gaps.npz", *SMALL, "--on-nan", policy, "--seed", seed, "--json")
+        assert code == 0
+        assert any(words in note for note in json.loads(out)["notes"])
+        assert run("embed", "s")[0] == run("score", "s")[0] == 0
+        scores = json.loads((tmp_path / "s" / f"seed_{seed}" / "scores.json").read_text())
+        assert (scores["n_nodes"], scores["left_out"]) == (40 - left_out, left_out)
+        assert np.isfinite(scores["rows"][0]["score"])
+    code, _, err = run("report", "s")
+    assert code == 0, err

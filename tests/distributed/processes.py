@@ -62,6 +62,9 @@ def train(folder: Path, name: str, dtype: torch.dtype = torch.float64, **changes
     options = {k: changes.pop(k) for k in ("learn_noise", "covariance_type") if k in changes}
     trained = model(dtype, **options)
     data = gf.open_snapshots(folder.parent / changes.pop("file"), lazy=True) if "file" in changes else snapshots()
+    if "on_nan" in changes:
+        for row in (2, 40, -3):  # of both processes
+            data.fields[row, 0, 5] = np.nan
     weight = np.arange(len(data)) % 5 if changes.pop("weighted", False) else None  # some 0
     history = gf.fit(trained, data, config(**changes), held_out=snapshots(1), sample_weight=weight, progress=False)
     embedding = gf.distributed.embed(trained, data)
@@ -110,6 +113,8 @@ def main() -> None:
         "full": lambda name: train(folder, name, covariance_type="full", learn_noise=True, reseed_below=99.0),
         "streamed": lambda name: train(folder, name, file="waves.h5"),
         "weighted": lambda name: train(folder, name, weighted=True, learn_noise=True),
+        "dropped": lambda name: train(folder, name, on_nan="drop"),
+        "masked": lambda name: train(folder, name, on_nan="mask", learn_noise=True),
         "killed": lambda _: killed(folder, 4, once=False),
         "killed_once": lambda _: killed(folder, 4, once=True),
         "broken": lambda _: broken(folder),

@@ -50,7 +50,7 @@ def _beside_a_chunked_file(parent: Path) -> Path:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process finds."""
     folder = _beside_a_chunked_file(tmp_path_factory.mktemp("alone"))
-    done = run("block,means,joint,full,streamed,weighted,block32,killed", folder, processes=1)
+    done = run("block,means,joint,full,streamed,weighted,dropped,masked,block32,killed", folder, processes=1)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -59,12 +59,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two find."""
     folder = _beside_a_chunked_file(tmp_path_factory.mktemp("together"))
-    done = run("block,means,joint,full,streamed,weighted", folder)
+    done = run("block,means,joint,full,streamed,weighted,dropped,masked", folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
-@pytest.mark.parametrize("name", ["block", "means", "joint", "full", "streamed", "weighted"])
+@pytest.mark.parametrize("name", ["block", "means", "joint", "full", "streamed", "weighted", "dropped", "masked"])
 def test_the_result_is_that_of_one_process(alone: Path, together: Path, name: str) -> None:
     """Parameters, losses, held-out loss, diagnostics, embedding and responsibilities, three epochs in float64."""
     one, two = written(name, alone), written(name, together)
