@@ -155,6 +155,13 @@ def _zeros(size: int, wbits: int) -> bytes:
     return first + again * (size // len(block) - 1) + stream.flush()
 
 
+def _zstd_zeros(size: int) -> bytes:
+    """A frame that does not tell its content size: runs of 128 KiB in four bytes each."""
+    count = size // 2**17
+    blocks = (((2**17 << 3) | (1 << 1) | (i == count - 1)).to_bytes(3, "little") + b"\0" for i in range(count))
+    return b"\x28\xb5\x2f\xfd\x00\x58" + b"".join(blocks)
+
+
 def _npz_bomb(folder: Path) -> None:
     """A member of 4 GB, held and claimed, in 4 MB."""
     head = _npy_bytes("(40, 1, 5000, 5000)", "'<f4'")
@@ -605,6 +612,7 @@ HARMS: dict[str, dict[str, Harm]] = {
         "metadata nested": _text(".zmetadata", _deep_json),
         "zlib chunks that inflate": _zarr_compressor("zlib", lambda: _zeros(2**31, 15)),
         "gzip chunks that inflate": _zarr_compressor("gzip", lambda: _zeros(2**31, 31)),
+        "zstd chunks that inflate": _zarr_compressor("zstd", lambda: _zstd_zeros(2**31)),
     },
     "zarr-3": {
         "pickle codec": _zarr_pickle("codecs"),
@@ -612,6 +620,7 @@ HARMS: dict[str, dict[str, Harm]] = {
         "2^50 samples of nothing": _zarr_metadata(lambda m: m.update(shape=[_HUGE, 3, 4, 5])),
         "metadata nested": _text("zarr.json", _deep_json),
         "gzip chunks that inflate": _zarr_compressor("gzip", lambda: _zeros(2**31, 31)),
+        "zstd chunks that inflate": _zarr_compressor("zstd", lambda: _zstd_zeros(2**31)),
     },
     "netcdf-4": {
         "external link": _in_hdf5(_to_link, "a.nc"),

@@ -8,7 +8,7 @@ import pytest
 
 from gmvae_fast import _memory
 from gmvae_fast._reading import DamagedFileError, parse_json, read_json, read_npy, read_npz
-from gmvae_fast.data.formats.hostile import check_inflated, inside
+from gmvae_fast.data.formats.hostile import HEAD, check_inflated, head_tells, inside
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", b"\xff", '{"a": ' + "9" * 10_000 + "}", ""])
@@ -88,6 +88,30 @@ def test_what_inflates_beyond_its_size_is_measured_without_inflating_it(codec, m
     check_inflated("a chunk", codec, stored, len(content))
     with pytest.raises(ValueError, match="a chunk inflates beyond"):
         check_inflated("a chunk", codec, stored, len(content) - 1)
+
+
+def _zstd_frame(*blocks):
+    """Without its content size: a window descriptor, then (kind, size, bytes) for each block."""
+    frame = b"\x28\xb5\x2f\xfd\x00\x58"
+    for i, (kind, size, content) in enumerate(blocks):
+        frame += ((size << 3) | (kind << 1) | (i == len(blocks) - 1)).to_bytes(3, "little") + content
+    return frame
+
+
+def test_zstd_that_does_not_tell_its_size_is_bounded_by_its_blocks(monkeypatch):
+    monkeypatch.setattr("gmvae_fast.data.formats.hostile.free_memory", lambda: 0)
+    raw = [(0, 2**17, bytes(2**17))] * 4
+    run = (1, 2**17, b"\0")
+    numcodecs = pytest.importorskip("numcodecs")
+    bomb = _zstd_frame(*raw, *[run] * 600)
+    assert len(numcodecs.get_codec({"id": "zstd"}).decode(bomb)) == 604 * 2**17  # such frames are valid
+    assert not head_tells("zstd", bomb[:HEAD])
+    check_inflated("a chunk", "zstd", bomb, 604 * 2**17)
+    with pytest.raises(ValueError, match="a chunk inflates beyond"):
+        check_inflated("a chunk", "zstd", bomb, 2**20)
+    check_inflated("a chunk", "zstd", _zstd_frame(*raw), 2**10)  # half a MB: its reader says so
+    for codec in ("zstd", "blosc", "lz4"):
+        assert head_tells(codec, _compressed(codec, bytes(2**20))[:HEAD])
 
 
 def test_models_larger_than_their_file_are_refused_before_they_are_built(tmp_path):

@@ -17,6 +17,9 @@ from gmvae_fast._memory import free_memory, shortage
 #: Largest factor by which deflate inflates (zlib's technical notes).
 _DEFLATE = 1032
 _STEP = 2**20
+#: Bytes in which blosc, lz4 and most zstd frames tell their size.
+HEAD = 32
+_ZSTD, _ZSTD_BLOCK, _RUN = b"\x28\xb5\x2f\xfd", 2**17, 1
 
 
 def inside(folder: str, name: str) -> str:
@@ -100,9 +103,7 @@ def _by_streaming(open_stream: Callable[[], Any]) -> Callable[[bytes, int], int]
                 if not out and stream.needs_input:
                     break
                 size, piece = size + len(out), b""
-        except (OSError, EOFError, ValueError):
-            return 0
-        except Exception:  # lzma has its own
+        except Exception:  # damaged: its reader says so
             return 0
         return size
 
@@ -126,16 +127,35 @@ def _little_endian(at: int) -> Callable[[bytes, int], int]:
 
 
 def _zstd(content: bytes, limit: int) -> int:
-    """The content size of the first frame's header (RFC 8878, 3.1.1.1); unknown ones count where they are large."""
-    if content[:4] != b"\x28\xb5\x2f\xfd" or len(content) < 18:
+    """The content size in the first frame's header (RFC 8878, 3.1.1.1), or at most what its blocks can hold."""
+    if not content.startswith(_ZSTD) or len(content) < HEAD:
         return 0
     flags = content[4]
     size_flag, single, dictionary = flags >> 6, flags >> 5 & 1, (0, 1, 2, 4)[flags & 3]
-    width = (1 if single else 0, 2, 4, 8)[size_flag]
-    if width == 0:  # at most 128 KiB come out of a block of four bytes
-        return limit + 1 if 2**15 * len(content) > max(2**26, free_memory() // 4) else 0
     at = 5 + (0 if single else 1) + dictionary
-    return int.from_bytes(content[at : at + width], "little") + (256 if width == 2 else 0)
+    width = _zstd_width(flags)
+    if width:
+        return int.from_bytes(content[at : at + width], "little") + (256 if size_flag == 1 else 0)
+    blocks, last = 0, False
+    while not last and at + 3 <= len(content):
+        header = int.from_bytes(content[at : at + 3], "little")
+        last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
+        at += 3 + (1 if kind == _RUN else size)
+        blocks += 1
+    most = blocks * _ZSTD_BLOCK  # short blocks hold less: it counts where memory is at stake
+    return most if most > max(2**26, free_memory() // 4) and most > limit + _ZSTD_BLOCK else 0
+
+
+def _zstd_width(flags: int) -> int:
+    """Bytes of the content size in a frame header; 0: it is not told."""
+    return (1 if flags >> 5 & 1 else 0, 2, 4, 8)[flags >> 6]
+
+
+def head_tells(codec: str, head: bytes) -> bool:
+    """Whether the first ``HEAD`` bytes say what `check_inflated` asks; otherwise it takes all of them."""
+    if codec == "zstd":
+        return not head.startswith(_ZSTD) or len(head) < HEAD or _zstd_width(head[4]) > 0
+    return codec in ("blosc", "lz4")
 
 
 def span_of(part: Any, n: int) -> range:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .bfloat16 import as_stored
 from .container import Container, StoredArray, plain, require
-from .hostile import check_inflated, may_inflate, span_of
+from .hostile import HEAD, check_inflated, head_tells, may_inflate, span_of
 
 COMPRESSORS = ("blosc", "zstd", "gzip", "zlib", "lz4", "lzma", "bz2")
 #: Codecs of numbers; a store may name any that is installed, and pickle among them executes what it decodes.
@@ -112,7 +112,8 @@ class CompressedArray:
         if stored > 2 * self._size + 4096:
             raise ValueError(f"a chunk of {self._size} bytes is stored in {stored}")
         if may_inflate(stored) or self._codec not in ("zlib", "gzip"):
-            with open(file, "rb") as stream:  # of zstd, blosc and lz4 the head tells
-                content = stream.read(stored if self._codec in ("zlib", "gzip", "bz2", "lzma") else 32)
+            with open(file, "rb") as stream:
+                content = stream.read(HEAD)
+                content += b"" if head_tells(self._codec, content) else stream.read()
             check_inflated("a chunk", self._codec, content, self._size)
         self._seen.add(place)
