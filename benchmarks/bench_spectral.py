@@ -32,7 +32,7 @@ K = 10
 RECALL = 0.99
 SAMPLE = 1000
 SECONDS = 240  # contenders that are expected to take longer are skipped
-LATENTS = ["isotropic", "clusters"]
+LATENTS = ["isotropic", "clusters", "curve"]
 
 
 def sizes(*wanted: int) -> list[int]:
@@ -41,12 +41,19 @@ def sizes(*wanted: int) -> list[int]:
 
 @functools.lru_cache(maxsize=1)
 def latents(kind: str, n: int, d: int) -> np.ndarray:
-    """One Gaussian, the hardest case; or eight, of different widths, like the latents of a mixture model."""
+    """One Gaussian, the hardest case; eight, of different widths, like the latents of a mixture model; or a trajectory.
+
+    The trajectory is a smooth closed curve with noise across it, a hundredth of its size.
+    """
     rng = np.random.default_rng(0)
     points = rng.normal(size=(n, d))
     if kind == "clusters":
         group = rng.integers(0, 8, n)
         points = 4 * rng.normal(size=(8, d))[group] + np.exp(0.5 * rng.normal(size=(8, d)))[group] * points
+    if kind == "curve":
+        harmonics = np.arange(1, 5)
+        angles = rng.uniform(0, 2 * np.pi, n)[:, None, None] * harmonics[:, None] + rng.uniform(0, 2 * np.pi, (4, d))
+        points = (rng.normal(size=(4, d)) / harmonics[:, None] * np.sin(angles)).sum(axis=1) + 0.01 * points
     return points
 
 

@@ -47,11 +47,14 @@ void csr_permute(Ptr starts, Ptr columns, Ptr values, Int rows, Ptr order, Ptr p
 
 template <typename Index>
 gmvae::NeighborGraphArgs<Index> neighbor_graph(Ptr neighbors, Ptr weights, bool mutual, Ptr partners,
-                                               Ptr partner_starts, Ptr starts, Ptr columns, Ptr values, Int n, Int k) {
+                                               Ptr partner_weights, Ptr places, Ptr partner_starts, Ptr starts,
+                                               Ptr columns, Ptr values, Int n, Int k) {
   return {in<std::int64_t>(neighbors),
           in<double>(weights),
           mutual,
           out<Index>(partners),
+          out<double>(partner_weights),
+          out<std::uint16_t>(places),
           out<Index>(partner_starts),
           out<Index>(starts),
           out<Index>(columns),
@@ -61,18 +64,20 @@ gmvae::NeighborGraphArgs<Index> neighbor_graph(Ptr neighbors, Ptr weights, bool 
 }
 
 template <typename Index>
-void neighbor_graph_starts(Ptr neighbors, Ptr weights, bool mutual, Ptr partners, Ptr partner_starts, Ptr starts, Int n,
-                           Int k, int threads) {
-  gmvae::neighbor_graph_starts_cpu(
-      neighbor_graph<Index>(neighbors, weights, mutual, partners, partner_starts, starts, 0, 0, n, k), threads);
+int neighbor_graph_starts(Ptr neighbors, Ptr weights, bool mutual, Ptr partners, Ptr partner_weights, Ptr places,
+                          Ptr partner_starts, Ptr starts, Int n, Int k, int threads) {
+  return static_cast<int>(
+      gmvae::neighbor_graph_starts_cpu(neighbor_graph<Index>(neighbors, weights, mutual, partners, partner_weights,
+                                                             places, partner_starts, starts, 0, 0, n, k),
+                                       threads));
 }
 
 template <typename Index>
-void neighbor_graph_entries(Ptr neighbors, Ptr weights, bool mutual, Ptr partners, Ptr partner_starts, Ptr starts,
-                            Ptr columns, Ptr values, Int n, Int k, int threads) {
-  gmvae::neighbor_graph_entries_cpu(
-      neighbor_graph<Index>(neighbors, weights, mutual, partners, partner_starts, starts, columns, values, n, k),
-      threads);
+void neighbor_graph_entries(Ptr neighbors, Ptr weights, bool mutual, Ptr partners, Ptr partner_weights, Ptr places,
+                            Ptr partner_starts, Ptr starts, Ptr columns, Ptr values, Int n, Int k, int threads) {
+  gmvae::neighbor_graph_entries_cpu(neighbor_graph<Index>(neighbors, weights, mutual, partners, partner_weights, places,
+                                                          partner_starts, starts, columns, values, n, k),
+                                    threads);
 }
 
 template <typename Index>

@@ -16,6 +16,7 @@ from gmvae_fast._native import cpu
 from gmvae_fast._threads import thread_count
 from gmvae_fast.spectral._arrays import FloatArray, IntArray, address
 
+NODE_OUT_OF_RANGE, BAD_WEIGHT, BAD_LIST = 1, 2, 3  # NeighborGraphStatus in csrc/include/gmvae/graph.h
 NARROW_LIMIT = int(np.iinfo(np.int32).max)  # entries that 32-bit indices can count
 
 
@@ -44,21 +45,27 @@ def symmetric_adjacency(neighbors: IntArray, weights: FloatArray | None = None, 
         not positive and finite.
     """
     n, k = neighbors.shape
-    if neighbors.size and not (neighbors.min() >= 0 and neighbors.max() < n):
-        raise ValueError(f"neighbors must lie in 0 .. {n - 1}, got {neighbors.min()} .. {neighbors.max()}")
     if weights is not None:
         if weights.shape != neighbors.shape:
             raise ValueError(f"weights must have the shape of neighbors, {neighbors.shape}, got {weights.shape}")
-        if weights.size and not (weights.min() > 0 and weights.max() < np.inf):
-            raise ValueError("weights must be positive and finite")
         weights = np.ascontiguousarray(weights, np.float64)
     neighbors = np.ascontiguousarray(neighbors, np.int64)
     dtype = index_dtype((1 if mutual else 2) * n * k)
-    partners, partner_starts = np.empty(n * k, dtype), None if mutual else np.empty(n + 1, dtype)  # scratch
     starts = np.empty(n + 1, dtype)
-    lists = [address(neighbors), address(weights), mutual]
-    inputs = [*lists, address(partners), address(partner_starts), address(starts)]
-    _function("neighbor_graph_starts", dtype)(*inputs, n, k, thread_count())
+    scratch = [
+        np.empty(n * k, dtype),
+        None if weights is None else np.empty(n * k),
+        np.empty(n * k, np.uint16),
+        np.empty(n + 1, dtype),
+    ]
+    inputs = [address(neighbors), address(weights), mutual, *map(address, scratch), address(starts)]
+    status = _function("neighbor_graph_starts", dtype)(*inputs, n, k, thread_count())
+    if status == NODE_OUT_OF_RANGE:
+        raise ValueError(f"neighbors must lie in 0 .. {n - 1}, got {neighbors.min()} .. {neighbors.max()}")
+    if status == BAD_WEIGHT:
+        raise ValueError("weights must be positive and finite")
+    if status == BAD_LIST:
+        raise ValueError("neighbors must name different nodes in each row, and never the row's own")
     columns, values = np.empty(int(starts[-1]), dtype), np.empty(int(starts[-1]))
     _function("neighbor_graph_entries", dtype)(*inputs, address(columns), address(values), n, k, thread_count())
     return _sorted_csr(starts, columns, values)

@@ -79,17 +79,25 @@ struct NeighborGraphArgs {
   const std::int64_t* neighbors;  // [n, k]
   const double* weights;          // [n, k] positive, or null
   bool mutual;
-  Index* partners;        // [n, k] scratch
-  Index* partner_starts;  // [n + 1] scratch, null if mutual
-  Index* starts;          // [n + 1]
-  Index* columns;         // [starts[n]], ascending in each row
-  double* values;         // [starts[n]]
+  Index* partners;          // [n, k] scratch
+  double* partner_weights;  // [n, k] scratch, null without weights
+  std::uint16_t* places;    // [n, k] scratch
+  Index* partner_starts;    // [n + 1] scratch
+  Index* starts;            // [n + 1]
+  Index* columns;           // [starts[n]], ascending in each row
+  double* values;           // [starts[n]]
   std::int64_t n, k;
 };
 
-// Throws std::invalid_argument where a row names a node twice, or its own.
+enum class NeighborGraphStatus : int {
+  kGood = 0,
+  kNodeOutOfRange = 1,
+  kBadWeight = 2,  // not positive and finite
+  kBadList = 3,    // a row names a node twice, or its own
+};
+
 template <typename Index>
-void neighbor_graph_starts_cpu(const NeighborGraphArgs<Index>& args, int threads);
+NeighborGraphStatus neighbor_graph_starts_cpu(const NeighborGraphArgs<Index>& args, int threads);
 template <typename Index>
 void neighbor_graph_entries_cpu(const NeighborGraphArgs<Index>& args, int threads);
 
