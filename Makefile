@@ -9,7 +9,7 @@ BUILD_INPUTS := pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell f
 # Idle OpenMP threads sleep instead of spinning: on shared cores spinning makes small steps many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-vtk setup lint format typecheck bench bench-io bench-io-well bench-others bench-spectral sanitize validate study clean
+.PHONY: demo test test-vtk setup lint format typecheck bench bench-training bench-training-others bench-io bench-io-well bench-others bench-spectral sanitize validate study clean
 
 demo: setup  ## simulate, train on three seeds, score, report: demo/channel/report.html
 	$(BIN)/gmvae-fast demo
@@ -64,6 +64,12 @@ $(BENCH_IO_VENV)/.ready: $(BUILD_INPUTS)
 	$(BENCH_IO_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(BENCH_IO_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[bench-io]"
 	touch $@
+
+bench-training: setup  ## seconds of a training epoch against plain torch
+	$(BIN)/python $(BENCH) benchmarks/bench_training.py
+
+bench-training-others: $(BENCH_VENV)/.ready  ## the same beside ClustPy's VaDE, in an environment of its own
+	$(BENCH_VENV)/bin/python $(BENCH) benchmarks/bench_training.py -k clustpy
 
 bench-others: $(BENCH_VENV)/.ready  ## the mixture term beside scvi-tools and ClustPy, in an environment of their own
 	$(BENCH_VENV)/bin/python $(BENCH) benchmarks/bench_ops.py -k mixture_kl

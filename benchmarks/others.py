@@ -16,7 +16,7 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -108,3 +108,27 @@ def clustpy_formula(
     kl = reference.component_kl(mean, log_var, means, log_vars)
     rows = (gamma * (kl + gamma.log() - log_weights)).sum(1)
     return rows.mean() + 0.5 * LOG_2PI * (1 - 1 / mean.shape[0])
+
+
+def clustpy_networks(n_features: int, widths: Sequence[int], embedding_size: int) -> Any:
+    """ClustPy's variational autoencoder with a linear output, as its VaDE trains it after the pretraining."""
+    vae = _import_beside_torchvision("clustpy.deep.vade")._VaDE_VAE
+    network = vae([n_features, *widths, embedding_size], decoder_output_fn=None, random_state=0)
+    network.fitted = True
+    return network
+
+
+def clustpy_epoch(
+    network: Any, x: Tensor, n_components: int, batch_size: int, learning_rate: float
+) -> Callable[[], float]:
+    """One epoch of ClustPy's VaDE on rows ``x``, by its own loop and data loader; 0, as it returns no loss."""
+    module = _import_beside_torchvision("clustpy.deep.vade")._VaDE_Module(n_components, network.mean.out_features)
+    loader = _import_beside_torchvision("clustpy.deep._data_utils").get_dataloader(x, batch_size, shuffle=True)
+    optimizer = torch.optim.Adam([*network.parameters(), *module.parameters()], lr=learning_rate)
+    squares = torch.nn.MSELoss(reduction="sum")
+
+    def epoch() -> float:
+        module.fit(network, loader, loader, 1, torch.device("cpu"), optimizer, squares, 1.0, 1.0)
+        return 0.0
+
+    return epoch

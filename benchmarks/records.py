@@ -121,6 +121,8 @@ def _line(contender: str, row: Mapping[str, Any]) -> str:
         error = f"epoch {row['epoch_s']:.3f} s" + (f", {row['epoch_ratio']:.2f}x" if "epoch_ratio" in row else "")
     peak = f"{row['peak_extra_MiB']:14.2f}" if "peak_extra_MiB" in row else f"{'-':>14}"
     line = f"  {contender:25}{row['median_us']:11.1f} {row['iqr_us']:9.1f} {ratio:>25}   "
+    if "shares" in row:
+        error += "; " + ", ".join(f"{part} {share:.1%}" for part, share in row["shares"].items())
     if "notes" in row:
         return line + ", ".join(f"{key} {_brief(value)}" for key, value in row["notes"].items())
     return f"{line}{error:40} {peak}"

@@ -33,3 +33,12 @@ from gmvae_fast.tuning import ComponentChoice as ComponentChoice
 from gmvae_fast.tuning import tune_components as tune_components
 
 __version__ = _version("gmvae_fast")
+
+
+def __getattr__(name: str) -> object:
+    """`GMVAEEstimator`, which needs scikit-learn: imported when asked for."""
+    if name == "GMVAEEstimator":
+        from gmvae_fast.estimator import GMVAEEstimator
+
+        return GMVAEEstimator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,7 +24,9 @@ from gmvae_fast.data.streaming import shuffled_order
 #: What torch indexes in place; other arrays (big-endian, unsigned, extended precision) are converted batch by batch.
 _TORCH_DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
 
-_PASS_BYTES = 2**26  # of snapshots in one step of a pass over the data
+#: Of snapshots in one step of a pass over the data. What convolutions make of them should stay in the cache: an encoder
+#: took 2.3 times longer for batches of 25 MB than for 6 MB.
+_PASS_BYTES = 2**23
 
 
 class Batches:

@@ -132,14 +132,14 @@ class GMVAE(Normalised):
         """Posterior mean and log variance [N, D] of normalised snapshots [N, *input_shape]."""
         out: Tensor = self.encoder(self.filled(x))
         _check_output("encoder", out, (x.shape[0], 2 * self.latent_dim))
-        mean, log_var = out.split(self.latent_dim, dim=1)
+        mean, log_var = out.to(x.dtype).split(self.latent_dim, dim=1)  # autocast leaves half precision
         return mean, log_var.clamp(*_LOG_VAR_RANGE)
 
     def decode(self, z: Tensor) -> Tensor:
         """Normalised snapshots [N, *input_shape] of latents [N, D]; 0 outside the mask, as in `normalise`."""
         out: Tensor = self.decoder(z)
         _check_output("decoder", out, (z.shape[0], *self.input_shape))
-        return self._masked(out)
+        return self._masked(out.to(z.dtype))
 
     def loss_terms(
         self,

@@ -6,6 +6,7 @@ maps latents [N, D] to [N, *input_shape].
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -121,7 +122,9 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *grid] -> [N, n_outputs]."""
-        out: Tensor = self.head(self.stages(_channels_last(x)).flatten(1))
+        with _convolutions(x):
+            x = self.stages(_channels_last(x))
+        out: Tensor = self.head(x.flatten(1))
         return out
 
 
@@ -148,10 +151,17 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """[N, D] -> [N, C, *grid]."""
-        x: Tensor = _channels_last(self.head(z).unflatten(1, self.first))
-        for size, stage in zip(self.sizes[1:], self.stages, strict=True):
-            x = stage(nn.functional.silu(x), output_size=size)
+        x: Tensor = self.head(z)
+        with _convolutions(x):
+            x = _channels_last(x.to(z.dtype).unflatten(1, self.first))
+            for size, stage in zip(self.sizes[1:], self.stages, strict=True):
+                x = stage(nn.functional.silu(x), output_size=size)
         return x
+
+
+def _convolutions(x: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Keeps convolutions on a CPU out of autocast: strided, with few channels, they take twice as long in bfloat16."""
+    return torch.autocast("cpu", enabled=False) if x.device.type == "cpu" else contextlib.nullcontext()
 
 
 def _channels_last(x: Tensor) -> Tensor:

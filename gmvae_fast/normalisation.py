@@ -84,7 +84,7 @@ class Normalised(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """Data units -> network units; 0 outside the mask."""
-        return self._masked((x - self.offset) / self.scale)
+        return self._masked((x - self.offset).div_(self.scale))
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Network units -> data units; 0 outside the mask."""

@@ -30,6 +30,7 @@ SCHEMES = {
 ASSIGNMENTS = ("exact", "sampled", "mean")
 MIXTURE_STARTS = ("latents", "normal")
 ON_NAN = ("error", "drop", "mask")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,15 @@ class TrainConfig:
         standard deviation, while the encoder sees the mean in their place. Events say how much was left out.
     gradient_clip : float, optional
         Largest norm of the gradient.
+    precision : {"float32", "bfloat16"}
+        Of the networks' products in the descent. In "bfloat16" (torch.autocast) weights, gradients, Adam, the loss and
+        the mixture stay in float32, and so do M-steps, diagnostics and held-out errors, which pass through the networks
+        in float32. It pays for wide dense layers on CPUs with AVX512-BF16 or AMX, and on GPUs; on a CPU the package's
+        convolutions stay in float32, where they are faster. A model of another dtype takes "float32" for its own.
+    compile : bool
+        Have torch.compile fuse the descent's forward and backward pass. It needs a C++ compiler where it runs, takes
+        from ten seconds to a minute at the start of every run, and pays where runs are longer than that and networks
+        small, so that the calls and not the arithmetic take the time; see benchmarks/README.md.
     validate_every : int
         Epochs between evaluations of held-out data.
     seed : int
@@ -116,6 +126,8 @@ class TrainConfig:
     priors: MixturePriors = field(default_factory=MixturePriors)
     on_nan: str = "error"
     gradient_clip: float | None = None
+    precision: str = "float32"
+    compile: bool = False
     validate_every: int = 10
     seed: int = 0
 
@@ -123,15 +135,14 @@ class TrainConfig:
         if self.scheme not in SCHEMES:
             hint = nearest(self.scheme, SCHEMES)
             raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}{hint}")
-        if self.on_nan not in ON_NAN:
-            hint = nearest(self.on_nan, ON_NAN)
-            raise ValueError(f"on_nan must be one of {', '.join(ON_NAN)}, got {self.on_nan!r}{hint}")
-        for name, valid in (("assignment", ASSIGNMENTS), ("mixture_start", MIXTURE_STARTS)):
+        optional = {"assignment": ASSIGNMENTS, "mixture_start": MIXTURE_STARTS}
+        for name, valid in {**optional, "precision": PRECISIONS, "on_nan": ON_NAN}.items():
             value = getattr(self, name)
-            if value not in (None, *valid):
+            if value not in valid and not (value is None and name in optional):
                 raise ValueError(f"{name} must be one of {', '.join(valid)}, got {value!r}{nearest(value, valid)}")
-        if not isinstance(self.detach_assignment, bool):
-            raise TypeError(f"detach_assignment must be True or False, got {self.detach_assignment!r}")
+        for name in ("detach_assignment", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "m_step_every", "n_init", "validate_every"):
             check_integer(name, getattr(self, name), 1)
         for name in ("beta_warmup_epochs", "refits"):

@@ -35,6 +35,8 @@ def train(
     on_nan: Annotated[
         str, typer.Option(help="NaN and infinite values: error; drop such snapshots; or mask such values.")
     ] = "error",
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 for the networks' products.")] = "float32",
+    compiled: Annotated[bool, typer.Option("--compile", help="Fuse the training step by torch.compile.")] = False,
     seed: int = 0,
     split: Annotated[str, typer.Option(help="What is kept apart: trajectory, condition or time.")] = "trajectory",
     test_fraction: Annotated[float, typer.Option(help="Share held out.")] = 0.2,
@@ -82,6 +84,8 @@ def train(
                 warmup_epochs=warmup_epochs,
                 assignment=assignment,
                 on_nan=on_nan,
+                precision=precision,
+                compile=compiled,
                 seed=seed,
             ),
             data_path=str(data),

@@ -34,6 +34,9 @@ class Descent:
         self.order = torch.Generator().manual_seed(config.seed)
         self.noise = torch.Generator(model.device).manual_seed(config.seed + 1)
         self._terms = synchronised(model, source.ranks)
+        if config.compile:
+            self._terms = torch.compile(self._terms)
+        self._half = config.precision == "bfloat16"
 
     @property
     def step_work(self) -> float:
@@ -65,15 +68,17 @@ class Descent:
                 group["lr"] = self._learning_rate(step, config.epochs * per_epoch)
             noise = torch.empty(part.size, model.latent_dim, dtype=model.offset.dtype, device=model.device)
             noise.normal_(generator=self.noise)
-            terms = self._terms(
-                model.normalise(part.rows),
-                None,
-                noise=noise[part.places.to(noise.device)],
-                assignment=config.gamma,
-                detach_assignment=config.detach_assignment,
-                standard_prior=standard_prior,
-                mixture=None if standard_prior else scheme.mixture(),
-            )
+            x = model.normalise(part.rows)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
+                terms = self._terms(
+                    x,
+                    None,
+                    noise=noise[part.places.to(noise.device)],
+                    assignment=config.gamma,
+                    detach_assignment=config.detach_assignment,
+                    standard_prior=standard_prior,
+                    mixture=None if standard_prior else scheme.mixture(),
+                )
             reconstruction, kl = terms.reconstruction, terms.kl
             if part.weight is not None:
                 reconstruction, kl = part.weight * reconstruction, part.weight * kl
