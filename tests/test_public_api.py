@@ -18,6 +18,7 @@ NAMES = [
     "data",
     "fit",
     "load",
+    "metrics",
     "native_status",
     "open_snapshots",
     "ops",
@@ -66,7 +67,7 @@ def test_native_status():
 
 
 def test_public_functions_are_documented():
-    for module in (gf, gf.ops, gf.spectral, gf.data):
+    for module in (gf, gf.ops, gf.spectral, gf.data, gf.metrics):
         for name, value in vars(module).items():
             ours = getattr(value, "__module__", "").startswith("gmvae_fast")
             if ours and not name.startswith("_") and (inspect.isfunction(value) or inspect.isclass(value)):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gmvae_fast.data import Snapshots
+from gmvae_fast.metrics import relative_l2
 from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.questions.base import Question, Trained
 from gmvae_fast.studies.comparison.results import Results
@@ -44,10 +45,8 @@ class FieldScale:
 
     def error(self, fields: npt.NDArray[np.float32], rebuilt: npt.NDArray[np.float32]) -> float:
         """|rebuilt - fields| / |fields - training mean| over all snapshots."""
-        weight = 1.0 / np.where(self.std > 0, self.std, 1.0)[None, :, None]
-        miss = (rebuilt.astype(np.float64) - fields)[..., self.mask] * weight
-        whole = (fields.astype(np.float64) - self.mean)[..., self.mask] * weight
-        return float(np.linalg.norm(miss) / np.linalg.norm(whole))
+        scale = np.where(self.std > 0, self.std, 1.0).reshape(-1, *(1,) * self.mask.ndim)
+        return float(relative_l2(rebuilt, fields, offset=self.mean, scale=scale, mask=self.mask))
 
 
 def columns(results: Results, case: StudyCase) -> Sequence[Column]:
