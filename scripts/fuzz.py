@@ -113,29 +113,43 @@ def _build(reader: Reader, folder: Path) -> None:
 
 
 def _run(case: Case, seed: int, sandbox: Path, *, make: bool = True) -> Outcome:
-    made = _fork(lambda: _make(case, seed, sandbox), 120.0) if make else {"result": "done"}
-    if made["result"] != "done":
-        raise SystemExit(f"{case}: cannot be made: {made}")
-    before = _tree(sandbox)
-    started = time.monotonic()
-    found = _fork(lambda: _use(case, sandbox), SECONDS)
-    seconds = time.monotonic() - started
-    changed = sorted(set(before.items()) ^ set(_tree(sandbox).items()))
+    def work() -> dict[str, Any]:
+        if make:
+            _make(case, seed, sandbox)
+        before = _tree(sandbox)
+        started = time.monotonic()
+        found = _use(case, sandbox)
+        return {**found, "seconds": time.monotonic() - started, "before": before}
+
+    found = _fork(work, SECONDS)
+    if found["result"] == "unmade":
+        raise SystemExit(f"{case}: cannot be made: {found['detail']}")
+    changed: list[str] = []
+    if "before" in found:  # the process came to its end
+        changed = sorted({name for name, _ in set(found["before"].items()) ^ set(_tree(sandbox).items())})
     if changed and found["result"] != "finding":
-        found |= {"result": "finding", "detail": f"files changed: {', '.join(sorted({name for name, _ in changed}))}"}
-    return Outcome(case, found["result"], found["detail"], seconds, found.get("resident", 0))
+        found |= {"result": "finding", "detail": f"files changed: {', '.join(changed)}"}
+    return Outcome(case, found["result"], found["detail"], found.get("seconds", SECONDS), found.get("resident", 0))
 
 
-def _make(case: Case, seed: int, sandbox: Path) -> dict[str, Any]:
+class _UnmadeError(Exception):
+    """A mistake of the campaign, not of the package."""
+
+
+def _make(case: Case, seed: int, sandbox: Path) -> None:
     rng = random.Random(f"{seed} {case}")
     folder, pattern = sandbox / "files", READERS[case.reader].damaged
-    if case.harm:
-        fuzz_damage.HARMS[case.reader][case.kind](folder)
-    elif case.kind == "lost file":
-        fuzz_damage.lose(folder, pattern, rng)
-    else:
-        fuzz_damage.damage(folder, pattern, case.kind, rng)
-    return {"result": "done", "detail": ""}
+    try:
+        if case.harm:
+            fuzz_damage.HARMS[case.reader][case.kind](folder)
+        elif case.kind == "lost file":
+            fuzz_damage.lose(folder, pattern, rng)
+        else:
+            fuzz_damage.damage(folder, pattern, case.kind, rng)
+    except Exception as error:
+        raise _UnmadeError(f"{type(error).__name__}: {error}") from error
+    # What making took does not count: 5 resets the largest resident memory (proc(5)).
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def _use(case: Case, sandbox: Path) -> dict[str, Any]:
@@ -210,7 +224,8 @@ def _fork(work: Any, seconds: float) -> dict[str, Any]:
             try:
                 answer = json.dumps(work())
             except BaseException as error:
-                answer = json.dumps({"result": "finding", "detail": f"{type(error).__name__}: {error}"[:500]})
+                result = "unmade" if isinstance(error, _UnmadeError) else "finding"
+                answer = json.dumps({"result": result, "detail": f"{type(error).__name__}: {error}"[:500]})
             os.write(writable, answer.encode("utf-8", "replace"))
             code = 0
         os._exit(code)
@@ -235,16 +250,16 @@ def _fork(work: Any, seconds: float) -> dict[str, Any]:
     return answer
 
 
-def _tree(sandbox: Path) -> dict[str, tuple[int, int]]:
+def _tree(sandbox: Path) -> dict[str, str]:
     """Size and time of change of everything in the folder of files and outside of it."""
     found = {}
     for name in ("files", "outside"):
         for path in (sandbox / name).rglob("*"):
             state = path.lstat()
             if not path.is_dir():
-                found[str(path.relative_to(sandbox))] = (state.st_size, state.st_mtime_ns)
+                found[str(path.relative_to(sandbox))] = f"{state.st_size} {state.st_mtime_ns}"
             else:
-                found[str(path.relative_to(sandbox))] = (0, 0)
+                found[str(path.relative_to(sandbox))] = "folder"
     return found
 
 
