@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import math
 from pathlib import Path
@@ -150,6 +151,16 @@ def test_thinned_snapshots_keep_every_second_point() -> None:
     assert found.mask.sum() == 8
     assert found.coordinates["x"].tolist() == [0, 2, 4]
     assert thinned(snapshots, 1) is snapshots
+
+
+def test_a_compressed_file_says_the_same(study: Path, tmp_path: Path) -> None:
+    whole = (study / "out" / "results.csv").read_bytes()
+    path = tmp_path / "results.csv.gz"
+    path.write_bytes(gzip.compress(whole))
+    assert load_results(path).rows == load_results(study / "out" / "results.csv").rows
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(StudyError, match="not readable"):
+        load_results(path)
 
 
 def test_another_file_in_the_folder_is_refused(tmp_path: Path) -> None:

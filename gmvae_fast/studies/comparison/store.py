@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -81,7 +82,7 @@ class ResultStore:
 
 
 def load_results(path: str | os.PathLike[str]) -> Results:
-    """Rows of the whole units of a result file, see `ResultStore.results`.
+    """Rows of the whole units of a result file, see `ResultStore.results`; a name in ``.gz`` is decompressed.
 
     Raises
     ------
@@ -104,7 +105,8 @@ def _unit_of(row: Row) -> tuple[object, ...]:
 def _read_units(path: Path) -> tuple[list[list[Row]], bool]:
     """Whole units, each with its last row, and whether there is nothing else in the file."""
     try:
-        with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", newline="", encoding="utf-8", errors="replace") as file:
             lines = csv.reader(file)
             first = next(lines, None)
             if first is not None and tuple(first) != COLUMNS:
@@ -112,8 +114,8 @@ def _read_units(path: Path) -> tuple[list[list[Row]], bool]:
             return _whole_units(lines)
     except FileNotFoundError:
         return [], True
-    except csv.Error as err:
-        raise StudyError(f"{path}: not readable as CSV ({err})") from err
+    except (csv.Error, EOFError, gzip.BadGzipFile) as err:
+        raise StudyError(f"{path}: not readable as a result file ({err})") from err
 
 
 def _whole_units(lines: Iterable[Sequence[str]]) -> tuple[list[list[Row]], bool]:

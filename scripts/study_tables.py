@@ -1,0 +1,103 @@
+"""Write the tables of a study's result file between the markers of a page.
+
+    python scripts/study_tables.py study/all-quick/results.csv --write docs/study.md
+
+Targets and verdicts, the arms beside each other on every data set (means and standard deviations over seeds), and what
+it took. Everything comes from the result file; nothing is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from gmvae_fast.studies.comparison import CASES, check_targets, load_results
+from gmvae_fast.studies.comparison.cases import StudyCase
+from gmvae_fast.studies.comparison.questions import regimes, smoothness, stability
+from gmvae_fast.studies.comparison.results import Results
+from gmvae_fast.studies.comparison.statistics import spread
+
+START, END = "<!-- study: written by scripts/study_tables.py -->", "<!-- end of study -->"
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--write", type=Path, help="page whose tables are replaced")
+    options = parser.parse_args()
+    text = tables(load_results(options.results))
+    print(text)
+    if options.write is not None:
+        replace(options.write, text)
+
+
+def replace(path: Path, text: str) -> None:
+    """Put ``text`` between the markers of ``path``."""
+    before, start, rest = path.read_text().partition(START)
+    if not start or END not in rest:
+        raise SystemExit(f"{path}: no lines {START} and {END}")
+    path.write_text(f"{before}{START}\n{text}\n{END}{rest.partition(END)[2]}")
+
+
+def tables(results: Results) -> str:
+    """All of them, as Markdown."""
+    cases = [CASES[name] for name in results.systems if name in CASES]
+    parts = [_origin(results, cases), _targets(results), *(_arms(results, case) for case in cases)]
+    return "\n\n".join(parts)
+
+
+def _origin(results: Results, cases: list[StudyCase]) -> str:
+    rows = [row for row in results.rows if row.seed >= 0]
+    seconds = [row.value for row in rows if (row.question, row.metric) == ("costs", "unit, processor s")]
+    revisions = ", ".join(sorted({row.revision for row in rows}))
+    told = {name: results.text(cases[0].name, "protocol", name) for name in ("profile", "machine")}
+    return (
+        f"Profile {told['profile']}, revision {revisions}: {len(seconds)} units, {sum(seconds):.0f} processor seconds "
+        f"beside the simulations. {told['machine']}."
+    )
+
+
+def _targets(results: Results) -> str:
+    rows = [(t.name, f"{t.value:.4g}", t.bound, "pass" if t.passed else "MISS") for t in check_targets(results)]
+    return _markdown(("must hold", "value", "bound", "verdict"), rows)
+
+
+def _arms(results: Results, case: StudyCase) -> str:
+    """Main numbers of every arm on one data set."""
+    label = case.regime + regimes.BY_RUN if case.by_run else case.regime
+    columns = [
+        (f"score of {case.main_quantity}", smoothness.NAME, "score", case.main_quantity),
+        (f"ARI with {label}", regimes.NAME, "ARI", label),
+        (f"NMI with {label}", regimes.NAME, "NMI", label),
+        ("dead components, sum", stability.NAME, "dead components", ""),
+        ("error held out", "reconstruction", "error", "held out"),
+        ("unit, processor s", "costs", "unit, processor s", ""),
+    ]
+    if "phase_bin" in results.details(case.name, regimes.NAME, "NMI"):
+        columns.insert(3, ("NMI with phase_bin", regimes.NAME, "NMI", "phase_bin"))
+    rows = []
+    for arm in results.arms(case.name, regimes.NAME):
+        values = [list(results.values(case.name, q, m, arm, detail=d).values()) for _, q, m, d in columns]
+        rows.append((arm, *(_cell(v, total=c[0].endswith("sum")) for v, c in zip(values, columns, strict=True))))
+    return f"{case.title} (`{case.name}`):\n\n" + _markdown(("arm", *(c[0] for c in columns)), rows)
+
+
+def _cell(values: list[float], *, total: bool) -> str:
+    if total:
+        return f"{sum(values):.0f}"
+    found = spread(values)
+    if found.n == 0:
+        return ""
+    digits = 3 if abs(found.mean) < 10 else 1
+    return f"{found.mean:.{digits}f}" + ("" if math.isnan(found.std) else f" ± {found.std:.{digits}f}")
+
+
+def _markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
