@@ -122,7 +122,7 @@ CASES: dict[str, StudyCase] = {
             simulate={"design": "bistable"},
             scales={
                 "tiny": Scale({"n_runs": 80}, 6),
-                "quick": Scale({"n_runs": 1000}, 60, simulate_s=1, unit_s=5),
+                "quick": Scale({"n_runs": 1000}, 60, simulate_s=1, unit_s=3),
                 "full": Scale({"n_runs": 2000}, 100, simulate_s=1, unit_s=15),
             },
             model=ModelConfig(latent_dim=2, n_components=2, network="mlp", widths=(128, 64)),
@@ -146,7 +146,7 @@ CASES: dict[str, StudyCase] = {
             simulate={"geometry": "channel", "design": "clustered"},
             scales={
                 "tiny": Scale({"n_runs": 24, "size": "tiny"}, 6),
-                "quick": Scale({"n_runs": 120}, 80, thinned=2, simulate_s=75, unit_s=5),
+                "quick": Scale({"n_runs": 120}, 80, thinned=2, simulate_s=75, unit_s=3),
                 "full": Scale({"n_runs": 180}, 200, simulate_s=115, unit_s=30),
             },
             model=ModelConfig(latent_dim=2, n_components=3, network="mlp", widths=(64, 64)),
@@ -169,7 +169,7 @@ CASES: dict[str, StudyCase] = {
             simulate={"geometry": "free_stream", "design": "uniform"},
             scales={
                 "tiny": Scale({"n_runs": 6, "size": "tiny", "snapshots_per_run": 8}, 4),
-                "quick": Scale({"n_runs": 12, "snapshots_per_run": 30}, 40, thinned=2, simulate_s=70, unit_s=6),
+                "quick": Scale({"n_runs": 12, "snapshots_per_run": 30}, 40, thinned=2, simulate_s=70, unit_s=4),
                 "full": Scale({"n_runs": 12}, 80, simulate_s=100, unit_s=60),
             },
             model=ModelConfig(latent_dim=3, n_components=6, network="mlp", widths=(64, 64)),
@@ -193,7 +193,7 @@ CASES: dict[str, StudyCase] = {
             simulate={"design": "uniform", "size": "demo"},
             scales={
                 "tiny": Scale({"n_runs": 10, "size": "tiny"}, 6),
-                "quick": Scale({"n_runs": 48}, 60, simulate_s=55, unit_s=4),
+                "quick": Scale({"n_runs": 48}, 60, simulate_s=55, unit_s=3),
                 "full": Scale({"n_runs": 96}, 100, simulate_s=110, unit_s=12),
             },
             model=ModelConfig(latent_dim=2, n_components=2, network="mlp", widths=(128, 64)),
