@@ -1,6 +1,7 @@
 """Texts out of data stand in the report as texts."""
 
 import html.parser
+from pathlib import Path
 
 import numpy as np
 
@@ -72,3 +73,16 @@ def test_the_report_escapes_names_labels_paths_and_notes(tmp_path):
     assert "x" not in tags.sources
     assert "<script>alert" not in page
     assert "<img src=x" not in page
+
+
+def test_no_template_and_no_module_switches_escaping_off():
+    """What holds for the pages that are not built here, too."""
+    from gmvae_fast import report
+
+    root = Path(report.__file__).parent
+    assert "autoescape=True" in (root / "environment.py").read_text()
+    texts = {path.name: path.read_text() for path in root.rglob("*") if path.suffix in (".py", ".html")}
+    assert any(name.endswith(".html") for name in texts)
+    for name, text in texts.items():
+        for switch in ("|safe", "| safe", "Markup", "autoescape false", "autoescape=False"):
+            assert switch not in text, name
