@@ -12,6 +12,7 @@ if _os.path.basename(_sys.argv[0] if _sys.argv else "") == "gmvae-fast":
 from gmvae_fast import baselines as baselines
 from gmvae_fast import data as data
 from gmvae_fast import distributed as distributed
+from gmvae_fast import generation as generation
 from gmvae_fast import metrics as metrics
 from gmvae_fast import ops as ops
 from gmvae_fast import spectral as spectral

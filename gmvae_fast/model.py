@@ -276,8 +276,22 @@ class GMVAE(Normalised):
         """
         generator = torch.Generator().manual_seed(check_integer("seed", seed))
         z, labels = sample_mixture(self.prior.get(), check_integer("n", n, 1), generator, component)
-        parts = self._apply_in_eval(z.split(256), lambda part: self.denormalise(self.decode(part)).cpu())
-        return torch.cat(parts).numpy(), labels.cpu().numpy()
+        return self.from_latents(z).cpu().numpy(), labels.cpu().numpy()
+
+    def from_latents(self, z: Any, *, batch_size: int = 256) -> Any:
+        """Decoded latents [N, D], in data units [N, *input_shape]: a tensor where ``z`` is one, else an array."""
+        latents = torch.as_tensor(z)
+        if latents.ndim != 2 or latents.shape[1] != self.latent_dim or latents.is_complex():
+            raise ValueError(
+                f"z must be real [N, {self.latent_dim}] (the model's latent_dim), got {tuple(latents.shape)}"
+            )
+        parts = latents.to(self.offset.dtype).split(check_integer("batch_size", batch_size, 1))
+
+        def decoded(part: Tensor) -> Tensor:  # as in reconstruct
+            return self.denormalise(self.decode(part.to(self.device))).to(latents.device)
+
+        fields = torch.cat(self._apply_in_eval(parts, decoded))
+        return fields if isinstance(z, Tensor) else fields.numpy()
 
     def _map(self, source: Batches, batch_size: int, function: Callable[[Tensor], Tensor]) -> list[Tensor]:
         return self._apply_in_eval(source.ordered(check_integer("batch_size", batch_size, 1), self.device), function)
@@ -293,6 +307,11 @@ class GMVAE(Normalised):
             self.train(was_training)
 
     # -- files -----------------------------------------------------------------------------------------------
+
+    def checksum(self) -> int:
+        """CRC-32 of configuration, weights and normalisation: equal for a model and what `load` makes of its file."""
+        state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
+        return _checksum(state, self.config)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights, normalisation and configuration as one safetensors file, atomically."""

@@ -87,12 +87,13 @@ def _positive_integers(values: Any) -> tuple[int, ...]:
 
 def _mlp(shape: tuple[int, ...], latent_dim: int, widths: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
     size = math.prod(shape)
-    encoder = nn.Sequential(nn.Flatten(), *_dense((size, *widths, 2 * latent_dim)))
-    decoder = nn.Sequential(*_dense((latent_dim, *reversed(widths), size)), nn.Unflatten(1, shape))
+    encoder = nn.Sequential(nn.Flatten(), *dense_layers((size, *widths, 2 * latent_dim)))
+    decoder = nn.Sequential(*dense_layers((latent_dim, *reversed(widths), size)), nn.Unflatten(1, shape))
     return encoder, decoder
 
 
-def _dense(sizes: Sequence[int]) -> list[nn.Module]:
+def dense_layers(sizes: Sequence[int]) -> list[nn.Module]:
+    """Linear layers of ``sizes`` from input to output, with SiLU between them."""
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise(sizes)):
         layers += [nn.Linear(a, b)] if i == len(sizes) - 2 else [nn.Linear(a, b), nn.SiLU()]

@@ -74,8 +74,12 @@ class PrincipalComponents(Embedder):
 
     def reconstruct(self, data: Any) -> npt.NDArray[np.float32]:
         """Mean plus principal components."""
-        latents = torch.from_numpy(self.embed(data)).split(256)
-        return np.concatenate([self._fields(part @ self._basis + self._mean).numpy() for part in latents])
+        return self.decode(self.embed(data))
+
+    def decode(self, latents: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+        """Snapshots [N, *input_shape] in data units at coordinates [N, D]."""
+        parts = torch.from_numpy(latents.astype(np.float32, copy=False)).split(256)
+        return np.concatenate([self._fields(part @ self._basis + self._mean).numpy() for part in parts])
 
     def _batches(self, source: Batches, size: int = 256) -> Iterator[npt.NDArray[np.float32]]:
         """Normalised values inside the mask [<= size, V], in order."""
