@@ -76,6 +76,10 @@ def test_every_arm_answers_on_every_seed(study: Path) -> None:
             ("reconstruction", "error", "held out"),
         ):
             assert set(results.values(SYSTEM, question, metric, arm, detail=detail)) == {0, 1}, (arm, metric)
+    assert results.arms(SYSTEM, "samples") == ("block", "joint")
+    back = results.values(SYSTEM, "samples", "classified back", "block")
+    assert set(back) == {0, 1}
+    assert all(0 <= share <= 1 for share in back.values())
 
 
 def test_rows_carry_where_they_come_from(study: Path) -> None:

@@ -1,8 +1,8 @@
 """The questions of the study, in the order of the report. A new one is a file, and one line here."""
 
-from gmvae_fast.studies.comparison.questions import reconstruction, regimes, smoothness, stability
+from gmvae_fast.studies.comparison.questions import reconstruction, regimes, samples, smoothness, stability
 from gmvae_fast.studies.comparison.questions.base import Question as Question
 
 QUESTIONS: dict[str, Question] = {
-    module.QUESTION.name: module.QUESTION for module in (smoothness, regimes, stability, reconstruction)
+    module.QUESTION.name: module.QUESTION for module in (smoothness, regimes, stability, reconstruction, samples)
 }
