@@ -108,7 +108,7 @@ def run(
 
 
 def one_cycle(folder: Path, number: int) -> None:
-    """Everything that a session with the package does, on little data."""
+    """All that one does with the package, on little data."""
     import gmvae_fast as gf
 
     data = _snapshots(folder)
