@@ -60,7 +60,7 @@ def _origin(results: Results, cases: list[StudyCase]) -> str:
 
 
 def _targets(results: Results) -> str:
-    rows = [(t.name, f"{t.value:.4g}", t.bound, "pass" if t.passed else "MISS") for t in check_targets(results)]
+    rows = [(t.name, f"{t.value:.4g}", t.bound, t.verdict) for t in check_targets(results)]
     return _markdown(("must hold", "value", "bound", "verdict"), rows)
 
 

@@ -59,7 +59,7 @@ def study(
         say=functools.partial(print, file=sys.stderr),
     )
     page = build_comparison(folder)
-    lines = [f"{'pass' if t.passed else 'MISS'}  {t.name}: {t.value:.4g} ({t.bound})" for t in outcome.targets]
+    lines = [f"{t.verdict}  {t.name}: {t.value:.4g} ({t.bound})" for t in outcome.targets]
     lines += [f"FAILED  {failure.unit}: {failure.message}" for failure in outcome.failures]
     data = {
         "report": page,

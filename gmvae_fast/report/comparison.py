@@ -89,10 +89,7 @@ def render_comparison(folder: Path) -> str:
         reference=REFERENCE,
         targets=Table(
             ("target", "value", "bound", "verdict"),
-            tuple(
-                (t.name, numbers.number(t.value), t.bound, "pass" if t.passed else "MISS")
-                for t in check_targets(results)
-            ),
+            tuple((t.name, numbers.number(t.value), t.bound, t.verdict) for t in check_targets(results)),
         ),
         losses=_losses(results, clear=True),
         unclear=_losses(results, clear=False),

@@ -28,7 +28,9 @@ from gmvae_fast.studies.comparison import (
     run_study,
 )
 from gmvae_fast.studies.comparison.arms import ARMS, REFERENCE, Arm
+from gmvae_fast.studies.comparison.bench import Bench
 from gmvae_fast.studies.comparison.preparation import thinned
+from gmvae_fast.studies.comparison.questions import components, sensitivity
 from gmvae_fast.studies.comparison.questions.regimes import majority_by_run
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.rows import Row
@@ -37,6 +39,7 @@ from gmvae_fast.studies.folder import StudyError
 from gmvae_fast.training import TrainingDiverged
 
 SYSTEM = "surface_reaction"
+ARM_UNITS, UNITS = 6, 12  # three arms on two seeds; with the choice of K, and two arms from another start
 
 
 @pytest.fixture(scope="module")
@@ -82,23 +85,55 @@ def test_every_arm_answers_on_every_seed(study: Path) -> None:
     assert all(0 <= share <= 1 for share in back.values())
 
 
+def test_the_choice_of_k_and_the_grid_are_answered(study: Path) -> None:
+    results = load_results(study / "out" / "results.csv")
+    for criterion in components.CRITERIA:
+        chosen = results.values(SYSTEM, "components", "chosen", "block", detail=criterion, setting=components.SETTING)
+        right = results.values(SYSTEM, "components", "right", "block", detail=criterion, setting=components.SETTING)
+        assert set(chosen) == {0, 1}
+        assert all(right[seed] == (k == 2) and 1 <= k <= 4 for seed, k in chosen.items())
+    first, second = components.tables(results, CASES[SYSTEM])
+    assert len(first.rows) == len(components.CRITERIA)
+    assert [row[0] for row in second.rows] == ["K = 1", "K = 2", "K = 3", "K = 4"]
+    (grid,) = sensitivity.tables(results, CASES[SYSTEM])
+    assert [row[:3] for row in grid.rows] == [
+        (arm, "learning rate x 1, start normal", 2.0) for arm in ("block", "joint")
+    ]
+    assert components.plan(CASES["free_stream"], PROFILES["quick"], {("block", 0): ""}) == []  # no right number there
+    hashes = {(arm, seed): "" for arm in ("block", "joint", "pca") for seed in range(5)}
+    assert len(sensitivity.plan(CASES["channel"], PROFILES["quick"], hashes)) == 2 * 5 * 5
+
+
+def test_a_run_of_the_grid_that_diverges_counts(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverges(*_: object) -> None:
+        raise TrainingDiverged("the loss became nan")
+
+    monkeypatch.setattr(sensitivity, "train_arm", diverges)
+    unit = sensitivity.plan(CASES[SYSTEM], PROFILES["tiny"], {("block", 0): ""})[0]
+    bench = Bench(CASES[SYSTEM], PROFILES["tiny"], None, lambda digest: study)  # type: ignore[arg-type]
+    assert [(m.metric, m.value) for m in sensitivity.perform(unit, bench).measures["sensitivity"]] == [
+        ("diverged", 1.0)
+    ]
+
+
 def test_rows_carry_where_they_come_from(study: Path) -> None:
     rows = load_results(study / "out" / "results.csv").rows
     assert all(len(row.config_hash) == 16 and "torch=" in row.versions for row in rows)
-    hashes = {(row.arm, row.seed): row.config_hash for row in rows if row.seed >= 0}
-    assert len(set(hashes.values())) == len(hashes) == 6
+    hashes = {(row.arm, row.setting, row.seed): row.config_hash for row in rows if row.seed >= 0}
+    assert len(set(hashes.values())) == len(hashes) == UNITS
+    assert sum(not setting for _, setting, _ in hashes) == ARM_UNITS
 
 
 def test_finished_units_are_not_done_again(study: Path) -> None:
     before = (study / "out" / "results.csv").read_bytes()
-    assert "6 units, 6 of them done before" in again(study, study / "out")
+    assert f"{UNITS} units, {UNITS} of them done before" in again(study, study / "out")
     assert (study / "out" / "results.csv").read_bytes() == before
 
 
 def test_a_unit_that_was_cut_off_is_done_again_with_the_same_numbers(study: Path, tmp_path: Path) -> None:
     whole = (study / "out" / "results.csv").read_text()
     (tmp_path / "results.csv").write_text(whole[: len(whole) - 200])
-    assert "6 units, 5 of them done before" in again(study, tmp_path)
+    assert f"{UNITS} units, {UNITS - 1} of them done before" in again(study, tmp_path)
     first, second = (load_results(path / "results.csv") for path in (study / "out", tmp_path))
     for question, metric, detail in (("regimes", "ARI", "branch"), ("smoothness", "score", "rho_final")):
         for arm in ("block", "joint", "pca"):
@@ -111,14 +146,17 @@ def test_a_plan_says_what_is_left_and_writes_nothing(study: Path, tmp_path: Path
         (found,) = plan_study(SYSTEM, out, profile="tiny", arms=["pca", "joint"], workers=workers)
         return found
 
-    assert plan(study / "out", 1) == PlannedCase(SYSTEM, 6, 6, 0.0)
+    assert plan(study / "out", 1) == PlannedCase(SYSTEM, UNITS, UNITS, 0.0)
     assert plan(tmp_path / "none", 1).seconds == pytest.approx(2 * plan(tmp_path / "none", 2).seconds)
     assert not (tmp_path / "none").exists()
     whole = (study / "out" / "results.csv").read_text()
     (tmp_path / "results.csv").write_text(whole[: len(whole) - 200])
     cut = plan(tmp_path, 1)
-    assert (cut.units, cut.done) == (6, 5)
-    first = load_results(tmp_path / "results.csv").values(SYSTEM, "costs", "unit, processor s", "pca")
+    assert (cut.units, cut.done) == (UNITS, UNITS - 1)
+    last = load_results(study / "out" / "results.csv").rows[-1]
+    first = load_results(tmp_path / "results.csv").values(
+        SYSTEM, "costs", "unit, processor s", last.arm, setting=last.setting
+    )
     scale = CASES[SYSTEM].scales["tiny"]
     assert cut.seconds == pytest.approx(first[0] + scale.simulate_s)  # the other seed's unit
 
@@ -141,7 +179,7 @@ def test_a_unit_runs_on_one_thread_and_the_callers_setting_stays(
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert seen == [1, 1]
+    assert seen == [1] * 4  # two seeds, each from two starts
 
 
 def test_thinned_snapshots_keep_every_second_point() -> None:
@@ -252,14 +290,14 @@ def test_targets_say_what_is_missed() -> None:
     targets = {t.name: t for t in check_targets(Results(rows))}
     ari = targets["surface_reaction: ARI with branch, mean over seeds"]
     assert ari.value == pytest.approx(0.92)
-    assert not ari.passed
+    assert ari.verdict == "MISS"
     steady = targets["spread of the ARI over seeds, block"]
     assert steady.value == pytest.approx(np.std([0.9, 0.91, 0.92, 0.93, 0.94], ddof=1))
     assert not steady.passed
     assert not targets["block: runs that diverged, all systems and seeds"].passed  # not measured
 
 
-@pytest.mark.parametrize(("ours", "count"), [(0.99, 1), (0.9802, 1), (0.97, 0)])
+@pytest.mark.parametrize(("ours", "count"), [(0.99, 1), (0.984, 1), (0.9839, 0)])
 def test_how_far_the_reference_is_from_the_best_baseline(ours: float, count: int) -> None:
     scores = {REFERENCE: ours, "pca": 0.98, "vae": 0.984, "joint": 1.0}
     rows = [
@@ -271,8 +309,8 @@ def test_how_far_the_reference_is_from_the_best_baseline(ours: float, count: int
     lead = targets[f"{SYSTEM}: score of the main quantity, block less the best baseline (vae)"]
     assert lead.value == pytest.approx(ours - 0.984)
     assert lead.passed
-    kept_up = targets["systems on which no baseline is smoother in the main quantity by more than 0.005"]
-    assert (kept_up.value, kept_up.passed) == (count, count == 1)
+    kept_up = targets["systems on which no baseline is smoother in the main quantity"]
+    assert (kept_up.value, kept_up.bound, kept_up.verdict) == (count, "reported; aimed at >= 1", "reported")
 
 
 def test_statistics_are_those_of_scipy() -> None:

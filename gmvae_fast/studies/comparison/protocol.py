@@ -41,12 +41,16 @@ class Profile:
     test_fraction : float
         Share of the trajectories held out from training.
     graph : GraphSettings
+    learning_rates : tuple of float
+        Of the grid of sensitivity, in units of the case's own; a unit of the grid carries its own, so this is no part
+        of any hash.
     """
 
     name: str
     seeds: tuple[int, ...]
     test_fraction: float = 0.2
     graph: GraphSettings = field(default_factory=GraphSettings)
+    learning_rates: tuple[float, ...] = (0.25, 1.0, 4.0)
 
 
 PROFILES: dict[str, Profile] = {
@@ -54,6 +58,11 @@ PROFILES: dict[str, Profile] = {
     for profile in (
         Profile("quick", seeds=tuple(range(5))),
         Profile("full", seeds=tuple(range(10))),
-        Profile("tiny", seeds=(0, 1), graph=GraphSettings(n_neighbors=5, other_neighbors=(3,), modes=5, bootstrap=10)),
+        Profile(
+            "tiny",
+            seeds=(0, 1),
+            graph=GraphSettings(n_neighbors=5, other_neighbors=(3,), modes=5, bootstrap=10),
+            learning_rates=(1.0,),
+        ),
     )
 }

@@ -12,6 +12,9 @@ from gmvae_fast._io import to_jsonable
 from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.protocol import PROTOCOL_VERSION, Profile
 
+#: Fields of a profile that say which units there are, not what one measures.
+_OF_THE_PLAN = ("name", "seeds", "learning_rates")
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -60,7 +63,9 @@ def config_hash(unit: Unit, case: StudyCase, profile: Profile) -> str:
             "model": dataclasses.asdict(case.model),
             "training": dataclasses.asdict(case.training),
         },
-        "profile": {k: v for k, v in dataclasses.asdict(profile).items() if k not in ("name", "seeds")},
+        "profile": {
+            k: v for k, v in dataclasses.asdict(profile).items() if k not in ("name", "seeds", "learning_rates")
+        },
     }
     text = json.dumps(to_jsonable(described), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gmvae_fast.data import split_by_trajectory
-from gmvae_fast.studies.comparison.arms import ARMS, Budget
+from gmvae_fast.studies.comparison.bench import Arrays, Bench, Trained, train_arm
 from gmvae_fast.studies.comparison.questions import QUESTIONS
-from gmvae_fast.studies.comparison.questions.base import Answer, Arrays, Bench, Trained
+from gmvae_fast.studies.comparison.questions.base import Answer
 from gmvae_fast.studies.comparison.questions.stability import DIVERGED
 from gmvae_fast.studies.comparison.questions.stability import NAME as STABILITY
 from gmvae_fast.studies.comparison.rows import Measure, Row
@@ -21,12 +19,6 @@ from gmvae_fast.studies.comparison.units import Unit, config_hash
 from gmvae_fast.training import TrainingDiverged
 
 COSTS = "costs"
-
-
-def budget_of(bench: Bench, seed: int) -> Budget:
-    """What every arm gets on this case and seed."""
-    scale = bench.case.scales[bench.profile.name]
-    return Budget(bench.case.model, dataclasses.replace(bench.case.training, epochs=scale.epochs, seed=seed))
 
 
 def perform(unit: Unit, bench: Bench, revision: str, versions: str) -> tuple[list[Row], Arrays]:
@@ -70,26 +62,6 @@ def _train_and_ask(unit: Unit, bench: Bench) -> Answer:
         name: list(question.measure(trained)) for name, question in QUESTIONS.items() if question.measure is not None
     }
     return Answer({**measures, COSTS: costs}, _arrays(trained))
-
-
-def train_arm(unit: Unit, bench: Bench, budget: Budget | None = None) -> tuple[Trained, list[Measure]]:
-    """Split, train and embed; what that took.
-
-    Raises
-    ------
-    TrainingDiverged
-    """
-    budget = budget or budget_of(bench, unit.seed)
-    snapshots = bench.snapshots
-    train, test = split_by_trajectory(snapshots, bench.profile.test_fraction, unit.seed, bench.case.stratify)
-    started = time.perf_counter()
-    fitted = ARMS[unit.arm].fit(snapshots[train], budget)
-    trained_s = time.perf_counter() - started
-    latents, components = fitted.map(snapshots)
-    costs = [Measure("training, wall s", trained_s)]
-    if fitted.history is not None:
-        costs.append(Measure("epochs", float(len(fitted.history.epochs))))
-    return Trained(bench, unit, budget, fitted, latents, components, train, test), costs
 
 
 def _arrays(trained: Trained) -> Arrays:

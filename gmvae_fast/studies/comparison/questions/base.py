@@ -4,73 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from gmvae_fast.data import Snapshots
-from gmvae_fast.studies.comparison.arms.base import Budget, Components, Fitted, Latents
+from gmvae_fast.studies.comparison.bench import Arrays as Arrays
+from gmvae_fast.studies.comparison.bench import Bench as Bench
+from gmvae_fast.studies.comparison.bench import Trained as Trained
 from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.protocol import Profile
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.rows import Measure
 from gmvae_fast.studies.comparison.tables import Column, Table
 from gmvae_fast.studies.comparison.units import Unit
-
-Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where the units of one case are worked on.
-
-    Attributes
-    ----------
-    case : StudyCase
-    profile : Profile
-    snapshots : Snapshots
-        As compared.
-    arrays_of : callable
-        Configuration hash of a finished unit -> path of its arrays.
-    """
-
-    case: StudyCase
-    profile: Profile
-    snapshots: Snapshots
-    arrays_of: Callable[[str], Path]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained arm on all snapshots of its case: what questions are asked of.
-
-    Attributes
-    ----------
-    bench : Bench
-    unit : Unit
-    budget : Budget
-    fitted : Fitted
-    latents, components : [N, D], [N]
-        Of all snapshots.
-    train, test : int [n]
-        Which of them were trained on, and which held out.
-    """
-
-    bench: Bench
-    unit: Unit
-    budget: Budget
-    fitted: Fitted
-    latents: Latents
-    components: Components
-    train: npt.NDArray[np.int64]
-    test: npt.NDArray[np.int64]
-
-    @property
-    def n_components(self) -> int:
-        """K."""
-        return self.budget.model.n_components
 
 
 @dataclass(frozen=True)
