@@ -39,7 +39,7 @@ from gmvae_fast.studies.folder import StudyError
 from gmvae_fast.training import TrainingDiverged
 
 SYSTEM = "surface_reaction"
-ARM_UNITS, UNITS = 6, 12  # three arms on two seeds; with the choice of K, and two arms from another start
+ARM_UNITS, UNITS = 6, 16  # three arms on two seeds; choice of K, two arms from another start, two held-out ranges
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,12 @@ def test_every_arm_answers_on_every_seed(study: Path) -> None:
     back = results.values(SYSTEM, "samples", "classified back", "block")
     assert set(back) == {0, 1}
     assert all(0 <= share <= 1 for share in back.values())
+    for rule in ("held out between", "held out beyond"):
+        for method in ("GM-VAE", "interpolated neighbours", "POD + regression", "GM-VAE, fields encoded"):
+            for metric in ("error", "spectrum"):
+                found = results.values(SYSTEM, "conditions", metric, "block", detail=method, setting=rule)
+                assert set(found) == {0, 1}
+                assert all(0 <= value < 10 for value in found.values())
 
 
 def test_the_choice_of_k_and_the_grid_are_answered(study: Path) -> None:
@@ -179,7 +185,7 @@ def test_a_unit_runs_on_one_thread_and_the_callers_setting_stays(
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert seen == [1] * 4  # two seeds, each from two starts
+    assert seen == [1] * 8  # two seeds, each from two starts and without two ranges
 
 
 def test_thinned_snapshots_keep_every_second_point() -> None:

@@ -2,6 +2,7 @@
 
 from gmvae_fast.studies.comparison.questions import (
     components,
+    conditions,
     reconstruction,
     regimes,
     samples,
@@ -13,5 +14,5 @@ from gmvae_fast.studies.comparison.questions.base import Question as Question
 
 QUESTIONS: dict[str, Question] = {
     module.QUESTION.name: module.QUESTION
-    for module in (smoothness, regimes, stability, sensitivity, reconstruction, components, samples)
+    for module in (smoothness, regimes, stability, sensitivity, reconstruction, conditions, components, samples)
 }
