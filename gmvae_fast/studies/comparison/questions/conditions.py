@@ -18,11 +18,13 @@ from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.protocol import Profile
 from gmvae_fast.studies.comparison.questions.base import Answer, Bench, Question
 from gmvae_fast.studies.comparison.questions.reconstruction import FieldScale
+from gmvae_fast.studies.comparison.questions.stability import DIVERGED
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.rows import Measure
 from gmvae_fast.studies.comparison.statistics import paired_test, spread
 from gmvae_fast.studies.comparison.tables import Compared, Entry, Table
 from gmvae_fast.studies.comparison.units import Unit
+from gmvae_fast.training import TrainingDiverged
 
 NAME = "conditions"
 RULES = ("between", "beyond")
@@ -51,7 +53,10 @@ def perform(unit: Unit, bench: Bench) -> Answer:
     split = split_by_condition(snapshots, case.held_out_condition, rule, bench.profile.test_fraction, unit.seed)
     train, test = snapshots[split.train], snapshots[split.test]
     training = dataclasses.replace(case.training, epochs=case.scales[bench.profile.name].epochs, seed=unit.seed)
-    fitted = ARMS[unit.arm].fit(train, Budget(case.model, training))
+    try:
+        fitted = ARMS[unit.arm].fit(train, Budget(case.model, training))
+    except TrainingDiverged:
+        return Answer({NAME: DIVERGED})
     assert isinstance(fitted, FittedGMVAE)
     generators: dict[str, Generator] = {
         OURS: ConditionalGenerator(steps=STEPS_PER_EPOCH * training.epochs, seed=unit.seed),
