@@ -364,6 +364,19 @@ def _use_model(folder: Path) -> None:
     gf.load(folder / "a.safetensors").embed(numbers(3, 5))
 
 
+def _generator(folder: Path) -> None:
+    from gmvae_fast.generation import ConditionalGenerator
+
+    made = ConditionalGenerator(widths=(4,), steps=2)
+    made.fit(_small_model(), numbers(8, 5), {"Re": np.arange(8.0)}).save(folder / "a.safetensors")
+
+
+def _use_generator(folder: Path) -> None:
+    from gmvae_fast.generation import ConditionalGenerator
+
+    ConditionalGenerator.load(folder / "a.safetensors", _small_model()).predict({"Re": 1.5})
+
+
 def _model_errors() -> tuple[type[BaseException], ...]:
     from gmvae_fast.model import ModelFileError
 
@@ -499,6 +512,7 @@ READERS = {
         Reader("run.toml", _run_toml, _use_run_toml, _usage),
         Reader("configurations", _split, _use_split, _usage),
         Reader("model", _model, _use_model, _model_errors),
+        Reader("generator", _generator, _use_generator, _model_errors),
         Reader("checkpoint", _checkpoint, _use_checkpoint, _checkpoint_errors),
         Reader("study", _study, _use_study, _study_errors),
         Reader("study-results", _results, _use_results, _study_errors),

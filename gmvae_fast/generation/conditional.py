@@ -260,23 +260,21 @@ class ConditionalGenerator(Generator):
         ------
         FileNotFoundError
         ModelFileError
-            Naming the file and what is wrong with it.
-        ValueError
-            For another model.
+            Naming the file and what is wrong with it; for another model too.
         """
         if not isinstance(model, GMVAE):
             raise TypeError(f"model must be a GMVAE, got {type(model).__name__}")
         tensors, header = read_tensors(path, FORMAT, FORMAT_VERSION)
         where = os.fspath(path)
         if header.get("model") != model.checksum():
-            raise ValueError(f"model must be the one that {where} was fitted with; its content differs")
+            raise ModelFileError(f"model must be the one that {where} was fitted with; its content differs")
         try:
             made = cls(**header["settings"])
             names = tuple(str(name) for name in header["names"])
             made.loss = float(header["loss"])
-        except (KeyError, TypeError, ValueError) as err:
+            shapes = _shapes(len(names), made.widths, model) if len(made.widths) < len(tensors) else {}
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as err:
             raise ModelFileError(f"{where}: the header does not describe a generator ({err!r})") from err
-        shapes = _shapes(len(names), made.widths, model) if len(made.widths) < len(tensors) else {}
         found = {key: (tuple(value.shape), value.dtype) for key, value in tensors.items()}
         if found != shapes:
             wrong = next((k for k in (*shapes, *found) if shapes.get(k) != found.get(k)), "widths")

@@ -158,6 +158,7 @@ def test_files_that_do_not_fit(generator, model, tmp_path):
     [
         {"settings": {"widths": [10**9, 10**9]}},
         {"settings": {"widths": [64]}},
+        {"settings": {"widths": [10**19]}},
         {"settings": {"unknown": 1}},
         {"settings": None},
         {"names": ["a", "b"]},
