@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -12,8 +11,9 @@ from gmvae_fast.data import Snapshots
 from gmvae_fast.data.condition_splits import split_by_condition
 from gmvae_fast.generation import ConditionalGenerator, Generator, NeighbourInterpolation, PodRegression
 from gmvae_fast.metrics import energy_spectrum
-from gmvae_fast.studies.comparison.arms import ARMS, REFERENCE, Budget
+from gmvae_fast.studies.comparison.arms import ARMS, REFERENCE
 from gmvae_fast.studies.comparison.arms.gmvae import FittedGMVAE
+from gmvae_fast.studies.comparison.bench import budget_of
 from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.protocol import Profile
 from gmvae_fast.studies.comparison.questions.base import Answer, Bench, Question
@@ -52,14 +52,14 @@ def perform(unit: Unit, bench: Bench) -> Answer:
     rule = str(dict(unit.options)["rule"])
     split = split_by_condition(snapshots, case.held_out_condition, rule, bench.profile.test_fraction, unit.seed)
     train, test = snapshots[split.train], snapshots[split.test]
-    training = dataclasses.replace(case.training, epochs=case.scales[bench.profile.name].epochs, seed=unit.seed)
+    budget = budget_of(bench, unit.seed)
     try:
-        fitted = ARMS[unit.arm].fit(train, Budget(case.model, training))
+        fitted = ARMS[unit.arm].fit(train, budget)
     except TrainingDiverged:
         return Answer({NAME: DIVERGED})
     assert isinstance(fitted, FittedGMVAE)
     generators: dict[str, Generator] = {
-        OURS: ConditionalGenerator(steps=STEPS_PER_EPOCH * training.epochs, seed=unit.seed),
+        OURS: ConditionalGenerator(steps=STEPS_PER_EPOCH * budget.training.epochs, seed=unit.seed),
         NEIGHBOURS: NeighbourInterpolation(),
         POD: PodRegression(seed=unit.seed),
     }
