@@ -6,7 +6,8 @@ Every cycle trains a small model from memory and one from files (HDF5 where h5py
 checkpoint that a second call continues, embeds with both, scores the latents, saves a model and loads it, fits a
 mixture, and samples. After each, resident memory, open files and threads of the process are recorded. The first fifth
 of the time is warm-up; through the rest runs a line (Theil-Sen, the median of slopes: single peaks do not tilt it).
-Verdict: the line of the memory rises by less than 16 MiB over the run, that of open files and threads by less than one.
+Verdict: the line of the memory rises by less than 16 MiB over the run, that of open files by less than
+one, that of threads by less than two.
 Exit code 1 where one does not. Linux.
 """
 
@@ -28,8 +29,9 @@ import numpy as np
 
 from gmvae_fast._io import atomic_writer
 
-#: Largest rise over a run that counts as flat.
-BOUNDS = {"resident_bytes": 16 * 2**20, "open_files": 1.0, "threads": 1.0}
+#: Largest rise over a run that counts as flat. A pool may start its one thread late: in a run of a few cycles that step
+#: tilts the line by up to 1.5; a thread a cycle would be 5 in the shortest.
+BOUNDS = {"resident_bytes": 16 * 2**20, "open_files": 1.0, "threads": 2.0}
 WARM_UP = 0.2
 _LEAST = 5  # cycles after the warm-up
 

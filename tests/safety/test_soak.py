@@ -1,5 +1,6 @@
 """A short form of `make soak`, and that its verdict tells growth from noise."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -44,15 +45,25 @@ def test_the_first_fifth_is_warm_up():
         soak.verdict(late[:3])
 
 
+LEAKING = """
+import sys
+import numpy as np
+import soak
+
+kept = []
+
+def leaking(folder, number):
+    kept.append((np.ones(2**19), open(f"{sys.argv[1]}/{number}", "w")))
+
+print({rise.quantity: bool(rise.passed) for rise in soak.rises(soak.run(0, leaking, least=12))})
+"""
+
+
 def test_a_leak_is_found_in_a_living_process(tmp_path):
-    kept = []
-
-    def leaking(folder, number):
-        kept.append((np.ones(2**19), open(tmp_path / f"{number}", "w")))  # noqa: SIM115 - left open on purpose
-
-    found = {rise.quantity: rise.passed for rise in soak.rises(soak.run(0, leaking, least=12))}
-    for _, file in kept:
-        file.close()
+    """In a process of its own: in this one a leak would first fill what other tests have freed."""
+    command = [sys.executable, "-c", LEAKING, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(soak.__file__).parent)
+    found = ast.literal_eval(done.stdout.splitlines()[-1])
     assert found == {"resident_bytes": False, "open_files": False, "threads": True}
 
 
