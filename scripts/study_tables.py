@@ -14,10 +14,20 @@ from pathlib import Path
 
 from gmvae_fast.studies.comparison import CASES, check_targets, load_results
 from gmvae_fast.studies.comparison.cases import StudyCase
-from gmvae_fast.studies.comparison.questions import regimes, smoothness, stability
+from gmvae_fast.studies.comparison.questions import (
+    QUESTIONS,
+    components,
+    conditions,
+    regimes,
+    sensitivity,
+    smoothness,
+    stability,
+)
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.statistics import spread
+from gmvae_fast.studies.comparison.tables import Compared, Entry
 
+OWN_WORK = (sensitivity.NAME, components.NAME, conditions.NAME)
 START, END = "<!-- study: written by scripts/study_tables.py -->", "<!-- end of study -->"
 
 
@@ -45,6 +55,8 @@ def tables(results: Results) -> str:
     """All of them, as Markdown."""
     cases = [CASES[name] for name in results.systems if name in CASES]
     parts = [_origin(results, cases), _targets(results), *(_arms(results, case) for case in cases)]
+    parts += [_answers(results, case, name) for name in OWN_WORK for case in cases]
+    parts = [part for part in parts if part]
     return "\n\n".join(parts)
 
 
@@ -82,6 +94,25 @@ def _arms(results: Results, case: StudyCase) -> str:
         values = [list(results.values(case.name, q, m, arm, detail=d).values()) for _, q, m, d in columns]
         rows.append((arm, *(_cell(v, total=c[0].endswith("sum")) for v, c in zip(values, columns, strict=True))))
     return f"{case.title} (`{case.name}`):\n\n" + _markdown(("arm", *(c[0] for c in columns)), rows)
+
+
+def _answers(results: Results, case: StudyCase, question: str) -> str:
+    """First table of a question with work of its own; empty where it was not asked."""
+    make = QUESTIONS[question].tables
+    found = make(results, case) if make is not None else ()
+    if not found or not found[0].rows:
+        return ""
+    rows = [tuple(_entry(entry) for entry in row) for row in found[0].rows]
+    return f"{QUESTIONS[question].title} (`{case.name}`):\n\n" + _markdown(found[0].head, rows)
+
+
+def _entry(entry: Entry) -> str:
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, float | int):
+        return f"{entry:.4g}"
+    values = entry.spread if isinstance(entry, Compared) else entry
+    return f"{values.mean:.3f}" + ("" if math.isnan(values.std) else f" ± {values.std:.3f}")
 
 
 def _cell(values: list[float], *, total: bool) -> str:
