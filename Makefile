@@ -14,8 +14,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: setup  ## simulate, train on three seeds, score, report: demo/channel/report.html
 	$(BIN)/gmvae-fast demo
 
-test: setup  ## the test suite
-	$(BIN)/python -m pytest
+test: setup  ## the test suite, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-vtk: setup  ## .vti, .vtr, .vts by VTK itself: half a GB of packages, therefore not in `test`
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[vtk]"
