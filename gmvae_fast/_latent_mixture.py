@@ -39,7 +39,7 @@ def fit_latent_mixture(
     ``weight`` [N] says how often each row counts.
     """
     mixture = _mixture(n_components, covariance_type, floor, n_init=n_init, random_state=seed)
-    return mixture.fit(mean, log_var=log_var, sample_weight=None if weight is None else weight.cpu())
+    return mixture.fit(mean, log_var=log_var, sample_weight=weight)
 
 
 def continue_latent_mixture(
@@ -60,7 +60,7 @@ def continue_latent_mixture(
     """
     mixture = _mixture(len(start.means), covariance_type, floor, warm_start=True)
     mixture.parameters_, mixture.lower_bound_ = start, -math.inf
-    return mixture.fit(mean, log_var=log_var, sample_weight=None if weight is None else weight.cpu())
+    return mixture.fit(mean, log_var=log_var, sample_weight=weight)
 
 
 def _mixture(n_components: int, covariance_type: str, floor: float, **settings: Any) -> GaussianMixture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -64,7 +65,7 @@ def read_npy(path: str | os.PathLike[str]) -> np.ndarray[Any, np.dtype[Any]]:
     """
     with open(path, "rb") as stream:
         shape, _, dtype, header = npy_header(stream)
-        size, held = dtype.itemsize * _product(shape), os.fstat(stream.fileno()).st_size - header
+        size, held = dtype.itemsize * math.prod(shape), os.fstat(stream.fileno()).st_size - header
     if size > held:
         raise DamagedFileError(f"holds {held} bytes of an array of {size}")
     lacking = shortage(size)
@@ -87,7 +88,7 @@ def read_npz(path: str | os.PathLike[str]) -> Arrays:
         check_npz(path)
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (FileNotFoundError, PermissionError, IsADirectoryError, DamagedFileError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError, DamagedFileError):
         raise
     except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds
         raise DamagedFileError(f"not a whole .npz file ({type(error).__name__}: {error})") from error
@@ -107,7 +108,7 @@ def check_npz(path: str | os.PathLike[str], *, only_compressed: bool = False) ->
         for info in archive.infolist():
             with archive.open(info) as member:
                 shape, _, dtype, header = npy_header(member)
-            size = header + dtype.itemsize * _product(shape)
+            size = header + dtype.itemsize * math.prod(shape)
             if size != info.file_size:
                 raise DamagedFileError(
                     f"{info.filename} of shape {shape} takes {size} bytes, the archive holds {info.file_size}"
@@ -136,10 +137,3 @@ def npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     if dtype.kind not in _PLAIN or any(n < 0 for n in shape):
         raise DamagedFileError(f"holds {dtype} of shape {shape}, expected numbers or text")
     return shape, fortran, dtype, stream.tell()
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from gmvae_fast._checks import nearest
 from gmvae_fast._optional import require
@@ -156,10 +155,7 @@ class GMVAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         latents = np.asarray(X, dtype=np.float32)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not np.isfinite(latents).all():
             raise ValueError(f"X must be finite latents [N, {self.latent_dim}], got shape {latents.shape}")
-        with torch.no_grad():
-            parts = [model.denormalise(model.decode(z)) for z in torch.from_numpy(latents).split(256)]
-        decoded = torch.cat(parts) if parts else torch.empty(0, *model.input_shape)
-        rows: Rows = decoded.flatten(1).numpy()
+        rows: Rows = model.from_latents(latents).reshape(len(latents), -1)
         return rows
 
     def predict(self, X: Any) -> npt.NDArray[np.int64]:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from gmvae_fast import _native
+
 # Helper modules beside the tests (tests/ops/mixtures.py, tests/data/layout_files.py) are imported by name.
 sys.path += [str(Path(__file__).parent / name) for name in ("ops", "data")]
 
@@ -26,3 +28,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=_native.cpu.instruction_sets())
+def instruction_set(request):
+    before = _native.cpu.instruction_set()
+    _native.cpu.set_instruction_set(request.param)
+    yield request.param
+    _native.cpu.set_instruction_set(before)

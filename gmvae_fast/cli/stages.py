@@ -111,8 +111,8 @@ def train(
         return Result("")
     last = history.to_dict()["epochs"][-1]
     notes = [e.message for e in history.events if e.kind in ("constant", "drop", "mask")]
-    data_ = {"folder": folder.seed(seed), "seed": seed, "last_epoch": last, "notes": notes}
-    return Result("\n".join([f"{folder.seed(seed)}: trained", *notes]), data_)
+    told = {"folder": folder.seed(seed), "seed": seed, "last_epoch": last, "notes": notes}
+    return Result("\n".join([f"{folder.seed(seed)}: trained", *notes]), told)
 
 
 @command

@@ -124,19 +124,14 @@ class Run:
         """Moments of the data, after NaN and infinite values are dealt with as the configuration says."""
         self.model.gaps = None
         moments: Moments | IncompleteMoments = self.source.moments(self.model.device)
+        if self.config.on_nan == "error":
+            self._refuse_gaps([None if moments.finite else self.source, self.held_out])
+            return moments
         broken = {"data": [] if moments.finite else self.source.not_finite_rows()}
         if self.held_out is not None:
             broken["held_out"] = self.held_out.not_finite_rows()
         if not any(broken.values()):
             return moments
-        if self.config.on_nan == "error":
-            try:
-                for share in (self.source, self.held_out):
-                    if share is not None:
-                        share.check_finite()  # says where
-            except ValueError as error:
-                advice = "on_nan='drop' leaves such snapshots out, on_nan='mask' such values"
-                raise ValueError(f"{error}; {advice}") from None
         if self.config.on_nan == "drop":
             if broken["data"]:
                 weight = np.ones(len(self.source)) if sample_weight is None else np.array(sample_weight, np.float64)
@@ -156,6 +151,17 @@ class Run:
                 told = ", ".join(f"{n} of {field}" for field, n in missing[:10])
                 self._event("mask", f"{name}: NaN and infinite values are left out of the loss: {told}")
         return moments
+
+    @staticmethod
+    def _refuse_gaps(shares: list[Share | None]) -> None:
+        """Raise ValueError at the first snapshot that holds NaN or inf; nothing behind it is read."""
+        try:
+            for share in shares:
+                if share is not None:
+                    share.check_finite()
+        except ValueError as error:
+            advice = "on_nan='drop' leaves such snapshots out, on_nan='mask' such values"
+            raise ValueError(f"{error}; {advice}") from None
 
     def _without(self, name: str, weight: npt.NDArray[np.float64], rows: list[int]) -> npt.NDArray[np.float64]:
         """``weight`` of all snapshots but ``rows``, which an event names."""

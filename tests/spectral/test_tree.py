@@ -6,17 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gmvae_fast import _native
 from gmvae_fast.spectral import nearest_neighbors
 from gmvae_fast.spectral._tree import Tree, search_lists, search_tree
-
-
-@pytest.fixture(params=_native.cpu.instruction_sets())
-def instruction_set(request):
-    before = _native.cpu.instruction_set()
-    _native.cpu.set_instruction_set(request.param)
-    yield request.param
-    _native.cpu.set_instruction_set(before)
 
 
 def all_pairs(points, k):
