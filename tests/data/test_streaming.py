@@ -272,3 +272,32 @@ def test_a_file_larger_than_the_memory_allowed_trains(tmp_path, kind):
     assert (n, trained) == ("5000", "50")
     assert np.isfinite(float(loss))
     assert float(last) == (1.0 if kind == "h5" else 0.0)
+
+
+EMBEDDING = """
+import sys
+import torch
+import gmvae_fast as gf
+
+def held():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1]) // 1024
+
+torch.set_num_threads(1)
+data = gf.open_snapshots(sys.argv[1], dims="t y x", lazy=True)
+model = gf.GMVAE(data.shape, n_components=2, network="mlp", widths=(4,))
+model.embed(data.subset(slice(0, 20)), batch_size=2)
+before = held()
+model.embed(data, batch_size=2)
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for private memory")
+def test_latents_of_large_snapshots_pin_no_memory(tmp_path):
+    """Kept one by one between the blocks of the batches, they pinned 540 MB here."""
+    path = tmp_path / "large.npy"
+    np.lib.format.open_memmap(path, "w+", np.float32, (160, 1024, 1024)).flush()
+    command = [sys.executable, "-c", textwrap.dedent(EMBEDDING), str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert int(run.stdout) < 120  # MB
