@@ -55,15 +55,17 @@ def _container() -> int:
 
 
 def _own_limit() -> int:
-    """Of the address space (ulimit -v)."""
+    """Of the address space (ulimit -v) and of private memory (ulimit -d)."""
     if sys.platform == "win32":
         return _UNLIMITED
     import resource
 
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit == resource.RLIM_INFINITY:
-        return _UNLIMITED
-    return int(limit) - _entries("/proc/self/status").get("VmSize", 0)
+    left = _UNLIMITED
+    for kind, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY:
+            left = min(left, int(limit) - _entries("/proc/self/status").get(used, 0))
+    return left
 
 
 def _entries(path: str) -> dict[str, int]:

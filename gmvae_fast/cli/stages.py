@@ -58,6 +58,9 @@ def train(
         Path | None, typer.Option(help="Folder for TensorBoard's event files (pip install 'gmvae_fast[tensorboard]').")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that read and decode the files; 0: a thread.")] = 0,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for a decoded copy of slow files, made once and read instead.")
+    ] = None,
     quiet: QuietOption = False,
 ) -> Result:
     """Train a GM-VAE; an interrupted run continues from its checkpoint. Started by torchrun, all processes train it."""
@@ -74,7 +77,7 @@ def train(
     with epoch_writer(None if tensorboard is None or not ranks.first else tensorboard / f"seed_{seed}") as write:
         history = train_seed(
             folder,
-            open_snapshots(data),
+            _copied(open_snapshots(data), cache, quiet),
             ModelConfig(latent_dim, components, network, integers(widths, "widths"), covariance_type),
             TrainConfig(
                 scheme=scheme,
@@ -113,6 +116,17 @@ def train(
     notes = [e.message for e in history.events if e.kind in ("constant", "drop", "mask")]
     told = {"folder": folder.seed(seed), "seed": seed, "last_epoch": last, "notes": notes}
     return Result("\n".join([f"{folder.seed(seed)}: trained", *notes]), told)
+
+
+def _copied(source: SnapshotSource, folder: Path | None, quiet: bool) -> SnapshotSource:
+    """The source read from a decoded copy in ``folder``, if one is wanted."""
+    from gmvae_fast._progress import run_progress
+    from gmvae_fast.data import LazySnapshots, copied
+
+    if folder is None or not isinstance(source, LazySnapshots):
+        return source
+    with run_progress(f"decoding into {folder}", enabled=not quiet) as show:
+        return copied(source, folder, show)
 
 
 @command

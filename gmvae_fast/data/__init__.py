@@ -6,6 +6,7 @@ from . import systems
 from .cache import cache_directory
 from .condition_splits import split_by_condition
 from .converting import convert_snapshots
+from .copies import CopiedSnapshots, copied
 from .formats import FrameOptions
 from .inspection import inspect_snapshots
 from .lazy import LazySnapshots
@@ -20,6 +21,7 @@ from .weights import balanced_weights
 from .windows import WindowedSnapshots, window
 
 __all__ = [
+    "CopiedSnapshots",
     "FrameOptions",
     "LazySnapshots",
     "LeakageError",
@@ -33,6 +35,7 @@ __all__ = [
     "cache_directory",
     "check_leakage",
     "convert_snapshots",
+    "copied",
     "inspect_snapshots",
     "open_snapshots",
     "split_by_condition",

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gmvae_fast._checks import nearest
 
+from .copies import CopiedSnapshots, copied
 from .formats import (
     FORMATS,
     Container,
@@ -58,7 +59,8 @@ def open_snapshots(
     background: int | npt.NDArray[Any] | None = None,
     downsample: int = 1,
     window: Mapping[str, Any] | None = None,
-) -> Snapshots | LazySnapshots | WindowedSnapshots:
+    cache: bool | Path_ = False,
+) -> Snapshots | LazySnapshots | WindowedSnapshots | CopiedSnapshots:
     """Open snapshots in files of any size: NumPy, HDF5, Zarr, NetCDF, image series.
 
     Only descriptions, coordinates and quantities are read; snapshots are read when they are asked for.
@@ -92,10 +94,14 @@ def open_snapshots(
         Of camera frames, see `gmvae_fast.data.FrameOptions`.
     window : mapping, optional
         Crop, stride, patches, resampling: options of `gmvae_fast.data.window`, like ``{"stride": 2}``.
+    cache : bool or folder
+        Decode slow files (compressed, images, NetCDF, windows of them) now, once, into a copy on the local disk, in
+        this folder or in "copies" of `gmvae_fast.data.cache_directory`, and read that; later calls find it there. See
+        `gmvae_fast.data.copies.copied`.
 
     Returns
     -------
-    Snapshots, LazySnapshots or WindowedSnapshots
+    Snapshots, LazySnapshots, WindowedSnapshots or CopiedSnapshots
         All are a `SnapshotSource`: float32 (C, *grid), the last axes (y, x), row 0 the lowest y. Axes of space with
         one point only are dropped.
 
@@ -127,9 +133,10 @@ def open_snapshots(
     if quantities is not None:
         _add_table(result, quantities, sources)
     _set_mask(result, sources[0][0], mask, nan)
-    if window is not None:
-        return windowed(result, window).load() if lazy is False else windowed(result, window)
-    return result.load() if lazy is False else result
+    chosen = result if window is None else windowed(result, window)
+    if lazy is False:
+        return chosen.load()
+    return chosen if cache is False else copied(chosen, None if cache is True else cache)
 
 
 def windowed(source: SnapshotSource, options: Mapping[str, Any]) -> WindowedSnapshots:

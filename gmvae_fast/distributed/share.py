@@ -96,8 +96,12 @@ class Share:
         """As `Batches.mask`."""
         return self.local.mask
 
+    def hold(self, limit: int) -> bool:
+        """This process's snapshots, see `Batches.hold`."""
+        return self.local.hold(limit)
+
     def close(self) -> None:
-        """End worker processes."""
+        """End worker processes, let go of what is held."""
         self.local.close()
 
     def moments(self, device: torch.device) -> Moments:

@@ -18,6 +18,9 @@ from gmvae_fast.train_config import TrainConfig
 from gmvae_fast.training import checkpoint as checkpoints
 from gmvae_fast.training.run import Run
 
+#: Snapshots of files that take no more than this in memory are held there, as small .npy files are when opened.
+HOLD_BYTES = 2**30
+
 
 def fit(
     model: GMVAE,
@@ -32,6 +35,7 @@ def fit(
     progress: bool = True,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     workers: int = 0,
+    hold_bytes: int = HOLD_BYTES,
 ) -> History:
     """Train ``model`` in place.
 
@@ -67,6 +71,10 @@ def fit(
         background thread. The result is the same bit for bit. Worth it where decoding is slow (compressed files,
         images, resampling) and cores are free. Each has up to 64 MiB of batches (a window, where files are chunked)
         waiting. Processes start as ``multiprocessing.get_start_method()`` says.
+    hold_bytes : int
+        ``data`` and ``held_out`` from files are read and decoded once and held in memory while training, each where
+        its float32 values take at most this much and twice as much is free; 0: all passes read the files. Only the
+        speed depends on it. For larger data that are slow to decode see ``cache`` of `gmvae_fast.open_snapshots`.
 
     Notes
     -----
@@ -99,6 +107,7 @@ def fit(
     if not isinstance(config, TrainConfig | None):
         raise TypeError(f"config must be a TrainConfig or None, got {type(config).__name__}")
     check_integer("checkpoint_every", checkpoint_every, 1)
+    check_integer("hold_bytes", hold_bytes, 0)
     if checkpoint is not None and os.path.isdir(checkpoint):
         raise IsADirectoryError(f"checkpoint must be a file, got the folder {os.fspath(checkpoint)}")
     ranks = joined(model.device)
@@ -107,7 +116,7 @@ def fit(
             with ranks.agreeing():  # where another run has the checkpoint no process goes on
                 if ranks.first:
                     held.enter_context(file_lock(checkpoint))
-        run = Run(model, data, config or TrainConfig(), held_out, workers, ranks, sample_weight)
+        run = Run(model, data, config or TrainConfig(), held_out, workers, ranks, sample_weight, hold_bytes)
         if checkpoint is not None and resume and ranks.tell(os.path.exists(checkpoint))[0]:
             with ranks.agreeing():
                 checkpoints.restore(run, checkpoint)
@@ -122,7 +131,7 @@ def fit(
             ranks.wait()  # the file is there when any process goes on
         finally:
             model.eval()
-            run.source.close()
+            run.close()
         return run.history
 
 

@@ -51,8 +51,9 @@ class Run:
         workers: int = 0,
         ranks: Ranks | None = None,
         sample_weight: Any = None,
+        hold_bytes: int = 0,
     ) -> None:
-        self.model, self.config, self.ranks = model, config, ranks or Ranks()
+        self.model, self.config, self.ranks, self._hold_bytes = model, config, ranks or Ranks(), hold_bytes
         self.epoch = 0
         self.records: list[EpochRecord] = []
         self.events: list[Event] = []
@@ -118,6 +119,7 @@ class Run:
         with self.ranks.agreeing():
             share = Share(data, name, self.ranks, workers, sample_weight)
             self.model._source(share.local)
+            share.hold(self._hold_bytes)
         return share
 
     def _complete(self, data: Any, held_out: Any, workers: int, sample_weight: Any) -> Moments | IncompleteMoments:
@@ -250,6 +252,12 @@ class Run:
     def history(self) -> History:
         """Records and events so far."""
         return History(tuple(self.records), tuple(self.events))
+
+    def close(self) -> None:
+        """End what reads the data, let go of what is held of them."""
+        for share in (self.source, self.held_out):
+            if share is not None:
+                share.close()
 
     def keep(self) -> None:
         """Remember this state as the last good one."""

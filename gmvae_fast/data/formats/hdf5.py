@@ -8,7 +8,7 @@ from typing import Any
 
 from .bfloat16 import as_stored
 from .container import Container, StoredArray, plain, require
-from .hostile import check_inflated, inside, may_inflate, span_of
+from .hostile import Seen, check_inflated, inside, may_inflate, span_of
 
 #: Number of the filter (H5Z_FILTER_DEFLATE).
 _DEFLATE = 1
@@ -98,10 +98,12 @@ class DeflatedArray:
         self._dataset = dataset
         self.shape, self.dtype, self.chunks = dataset.shape, dataset.dtype, dataset.chunks
         self._size = math.prod(dataset.chunks, start=dataset.dtype.itemsize)
-        self._inflated: set[tuple[int, ...]] = set()
+        self._seen = Seen()
 
     def __getitem__(self, key: Any) -> Any:
         for offset in itertools.product(*map(_starts, self._spans(key), self.chunks)):
+            if offset in self._seen:
+                continue
             try:
                 self._check(offset, self._dataset.id.get_chunk_info_by_coord(offset).size)
             except (OSError, RuntimeError, TypeError):  # not stored: fill values
@@ -117,9 +119,9 @@ class DeflatedArray:
             return
         if stored > 2 * self._size + 4096:  # deflate adds five bytes in 16 KB
             raise ValueError(f"a chunk of {self._size} bytes is stored in {stored}")
-        if may_inflate(stored) and offset not in self._inflated:
+        if may_inflate(stored):
             check_inflated("a chunk", "zlib", bytes(self._dataset.id.read_direct_chunk(offset)[1]), self._size)
-            self._inflated.add(offset)
+        self._seen.add(offset)
 
     def _spans(self, key: Any) -> list[range]:
         keys = key if isinstance(key, tuple) else (key,)

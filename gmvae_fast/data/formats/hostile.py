@@ -17,6 +17,8 @@ from gmvae_fast._memory import free_memory, shortage
 #: Largest factor by which deflate inflates (zlib's technical notes).
 _DEFLATE = 1032
 _STEP = 2**20
+_HARMLESS = 2**26  # bytes that may come out of nothing
+_REMEMBERED = 2**16
 #: Bytes in which blosc, lz4 and most zstd frames tell their size.
 HEAD = 32
 _ZSTD, _ZSTD_BLOCK, _RUN = b"\x28\xb5\x2f\xfd", 2**17, 1
@@ -54,7 +56,24 @@ def check_size(what: str, shape: Sequence[int], dtype: Any, chunks: Sequence[int
 
 def may_inflate(stored: int) -> bool:
     """Whether ``stored`` bytes of deflate could fill a considerable part of the memory, doubled buffers included."""
-    return 2 * _DEFLATE * stored > max(2**26, free_memory() // 4)
+    most = 2 * _DEFLATE * stored
+    return most > _HARMLESS and most > free_memory() // 4  # which takes half a millisecond to ask
+
+
+class Seen:
+    """Chunks that were looked at already, as many as take a few megabytes to remember."""
+
+    def __init__(self) -> None:
+        self._places: set[tuple[int, ...]] = set()
+
+    def __contains__(self, place: tuple[int, ...]) -> bool:
+        return place in self._places
+
+    def add(self, place: tuple[int, ...]) -> None:
+        """Those before are forgotten, and looked at again, where they become too many."""
+        if len(self._places) >= _REMEMBERED:
+            self._places.clear()
+        self._places.add(place)
 
 
 def check_inflated(what: str, codec: str, content: bytes, expected: int) -> None:
@@ -143,7 +162,8 @@ def _zstd(content: bytes, limit: int) -> int:
         at += 3 + (1 if kind == _RUN else size)
         blocks += 1
     most = blocks * _ZSTD_BLOCK  # short blocks hold less: it counts where memory is at stake
-    return most if most > max(2**26, free_memory() // 4) and most > limit + _ZSTD_BLOCK else 0
+    too_much = most > _HARMLESS and most > limit + _ZSTD_BLOCK and most > free_memory() // 4
+    return most if too_much else 0
 
 
 def _zstd_width(flags: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .bfloat16 import as_stored
 from .container import Container, StoredArray, plain, require
-from .hostile import HEAD, check_inflated, head_tells, may_inflate, span_of
+from .hostile import HEAD, Seen, check_inflated, head_tells, may_inflate, span_of
 
 COMPRESSORS = ("blosc", "zstd", "gzip", "zlib", "lz4", "lzma", "bz2")
 #: Codecs of numbers; a store may name any that is installed, and pickle among them executes what it decodes.
@@ -89,7 +89,7 @@ class CompressedArray:
         self._array, self._folder, self._codec = array, folder, codec
         self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
         self._size = math.prod(array.chunks, start=array.dtype.itemsize)
-        self._seen: set[tuple[int, ...]] = set()
+        self._seen = Seen()
 
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
@@ -111,7 +111,7 @@ class CompressedArray:
             return  # a fill value, or a store that is no folder
         if stored > 2 * self._size + 4096:
             raise ValueError(f"a chunk of {self._size} bytes is stored in {stored}")
-        if may_inflate(stored) or self._codec not in ("zlib", "gzip"):
+        if self._codec not in ("zlib", "gzip") or may_inflate(stored):
             with open(file, "rb") as stream:
                 content = stream.read(HEAD)
                 content += b"" if head_tells(self._codec, content) else stream.read()
