@@ -40,15 +40,15 @@ def main() -> None:
     text = tables(load_results(options.results))
     print(text)
     if options.write is not None:
-        replace(options.write, text)
+        replace_between(options.write, START, END, text)
 
 
-def replace(path: Path, text: str) -> None:
-    """Put ``text`` between the markers of ``path``."""
-    before, start, rest = path.read_text().partition(START)
-    if not start or END not in rest:
-        raise SystemExit(f"{path}: no lines {START} and {END}")
-    path.write_text(f"{before}{START}\n{text}\n{END}{rest.partition(END)[2]}")
+def replace_between(path: Path, start: str, end: str, text: str) -> None:
+    """Put ``text`` between two lines of ``path``."""
+    before, found, rest = path.read_text().partition(start)
+    if not found or end not in rest:
+        raise SystemExit(f"{path}: no lines {start} and {end}")
+    path.write_text(f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def tables(results: Results) -> str:
@@ -73,7 +73,7 @@ def _origin(results: Results, cases: list[StudyCase]) -> str:
 
 def _targets(results: Results) -> str:
     rows = [(t.name, f"{t.value:.4g}", t.bound, t.verdict) for t in check_targets(results)]
-    return _markdown(("must hold", "value", "bound", "verdict"), rows)
+    return markdown(("must hold", "value", "bound", "verdict"), rows)
 
 
 def _arms(results: Results, case: StudyCase) -> str:
@@ -93,7 +93,7 @@ def _arms(results: Results, case: StudyCase) -> str:
     for arm in results.arms(case.name, regimes.NAME):
         values = [list(results.values(case.name, q, m, arm, detail=d).values()) for _, q, m, d in columns]
         rows.append((arm, *(_cell(v, total=c[0].endswith("sum")) for v, c in zip(values, columns, strict=True))))
-    return f"{case.title} (`{case.name}`):\n\n" + _markdown(("arm", *(c[0] for c in columns)), rows)
+    return f"{case.title} (`{case.name}`):\n\n" + markdown(("arm", *(c[0] for c in columns)), rows)
 
 
 def _answers(results: Results, case: StudyCase, question: str) -> str:
@@ -103,7 +103,7 @@ def _answers(results: Results, case: StudyCase, question: str) -> str:
     if not found or not found[0].rows:
         return ""
     rows = [tuple(_entry(entry) for entry in row) for row in found[0].rows]
-    return f"{QUESTIONS[question].title} (`{case.name}`):\n\n" + _markdown(found[0].head, rows)
+    return f"{QUESTIONS[question].title} (`{case.name}`):\n\n" + markdown(found[0].head, rows)
 
 
 def _entry(entry: Entry) -> str:
@@ -125,7 +125,8 @@ def _cell(values: list[float], *, total: bool) -> str:
     return f"{found.mean:.{digits}f}" + ("" if math.isnan(found.std) else f" ± {found.std:.{digits}f}")
 
 
-def _markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -11,12 +11,14 @@ import torch
 
 import gmvae_fast as gf
 from gmvae_fast.data import SnapshotFileError
+from gmvae_fast.generation import conditional
 from gmvae_fast.model import FORMAT, FORMAT_VERSION, ModelFileError, read_tensors, write_tensors
 from gmvae_fast.training import checkpoint
 
 FORMATS = Path(__file__).parent / "formats"
-MODELS, CHECKPOINTS, SNAPSHOTS = (
-    sorted(FORMATS.glob(f"v*/{kind}")) for kind in ("model.safetensors", "checkpoint.safetensors", "snapshots.npz")
+MODELS, CHECKPOINTS, SNAPSHOTS, GENERATORS = (
+    sorted(FORMATS.glob(f"v*/{kind}"))
+    for kind in ("model.safetensors", "checkpoint.safetensors", "snapshots.npz", "generator.safetensors")
 )
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -83,6 +85,16 @@ def test_snapshots_hold_what_they_held(path, lazy, generate):
     assert found.attributes["label_names"] == expected.attributes["label_names"]
 
 
+@pytest.mark.parametrize("path", GENERATORS, ids=lambda path: path.parent.name)
+def test_generators_give_what_they_gave(path):
+    assert read_tensors(path, conditional.FORMAT, conditional.FORMAT_VERSION)[1]["version"] == int(path.parent.name[1:])
+    model = gf.load(path.parent / "generator_model.safetensors")
+    generator = conditional.ConditionalGenerator.load(path, model)
+    assert generator.scale.names == ("alpha", "gamma")
+    fields = generator.predict(_array(path.parent / "generator_data.npz"))
+    np.testing.assert_allclose(fields, _array(path.parent / "generator_fields.npz"), rtol=1e-4, atol=1e-5)
+
+
 def _from_the_future(path, kind, newest, tmp_path):
     tensors, header = read_tensors(path, kind, newest)
     write_tensors(tmp_path / path.name, tensors, {**header, "version": newest + 1})
@@ -104,6 +116,15 @@ def test_checkpoints_from_the_future_are_refused(tmp_path):
     config, model = gf.TrainConfig.from_dict(header["training"]), gf.GMVAE(**header["model"])
     with pytest.raises(ModelFileError, match=message):
         gf.fit(model, _array(path.parent / "checkpoint_data.npz"), config, checkpoint=tmp_path / path.name)
+
+
+def test_generators_from_the_future_are_refused(tmp_path):
+    path = GENERATORS[-1]
+    _, message = _from_the_future(path, conditional.FORMAT, conditional.FORMAT_VERSION, tmp_path)
+    with pytest.raises(ModelFileError, match=message):
+        conditional.ConditionalGenerator.load(
+            tmp_path / path.name, gf.load(path.parent / "generator_model.safetensors")
+        )
 
 
 @pytest.mark.parametrize("lazy", [False, True])

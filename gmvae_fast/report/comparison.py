@@ -1,7 +1,8 @@
-"""The page of a comparison: made from its result file and the arrays beside it, nothing else."""
+"""The page of a comparison: made from its result file, nothing else."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from gmvae_fast.report import numbers
+from gmvae_fast.report.answer_figures import answer_figures
 from gmvae_fast.report.comparison_figures import latent_maps
 from gmvae_fast.report.drawing import Image, figure_style
 from gmvae_fast.report.environment import page_template
 from gmvae_fast.report.page import Table
+from gmvae_fast.studies.comparison import maps
 from gmvae_fast.studies.comparison.arms import ARMS, REFERENCE
 from gmvae_fast.studies.comparison.cases import CASES, StudyCase
 from gmvae_fast.studies.comparison.description import NAME as PROTOCOL
 from gmvae_fast.studies.comparison.losses import find_losses
 from gmvae_fast.studies.comparison.questions import QUESTIONS, Question
 from gmvae_fast.studies.comparison.results import Results
-from gmvae_fast.studies.comparison.runner import ARRAYS
 from gmvae_fast.studies.comparison.statistics import Spread
 from gmvae_fast.studies.comparison.store import FILE_NAME, load_results
 from gmvae_fast.studies.comparison.tables import SIGNIFICANT, Compared, Entry, arm_table
@@ -52,11 +54,12 @@ class TableView:
 
 @dataclass(frozen=True)
 class QuestionView:
-    """A question and its tables."""
+    """A question, its figures and its tables."""
 
     title: str
     about: str
     tables: tuple[TableView, ...]
+    images: tuple[tuple[Image, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def render_comparison(folder: Path) -> str:
     cases = [CASES[name] for name in results.systems if name in CASES]
     measured = [name for name in ARMS if any(name in results.arms(case.name) for case in cases)]
     with figure_style():
-        views = [_case_view(results, case, folder) for case in cases]
+        views = [_case_view(results, case) for case in cases]
     return page_template("comparison.html").render(
         lead=_lead(results, cases, measured),
         reference=REFERENCE,
@@ -128,14 +131,14 @@ def _losses(results: Results, *, clear: bool) -> Table:
     return Table(("data", "number", "better arm", "it", REFERENCE, "p"), tuple(rows))
 
 
-def _case_view(results: Results, case: StudyCase, folder: Path) -> CaseView:
+def _case_view(results: Results, case: StudyCase) -> CaseView:
     protocol = [(row.metric, row.detail) for row in results.rows if (row.system, row.question) == (case.name, PROTOCOL)]
     return CaseView(
         case.name,
         case.title,
         case.notes,
         Table(("", ""), tuple(protocol)),
-        _images(results, case, folder),
+        _images(results, case),
         (*(_question_view(results, case, question) for question in QUESTIONS.values()), _costs(results, case)),
     )
 
@@ -150,7 +153,8 @@ def _question_view(results: Results, case: StudyCase, question: Question) -> Que
         ]
     if question.tables is not None:
         tables += question.tables(results, case)
-    return QuestionView(question.title, question.about, tuple(_table_view(t) for t in tables if t.rows))
+    views = tuple(_table_view(t) for t in tables if t.rows)
+    return QuestionView(question.title, question.about, views, tuple(answer_figures(results, case, question.name)))
 
 
 def _costs(results: Results, case: StudyCase) -> QuestionView:
@@ -182,28 +186,23 @@ def _cell(entry: Entry) -> Cell:
     return Cell("" if math.isnan(entry) else numbers.number(entry))
 
 
-def _images(results: Results, case: StudyCase, folder: Path) -> tuple[tuple[Image, str], ...]:
-    """The maps of the first seed, coloured by the main quantity and by the regime; arms without arrays are left out."""
-    colours = folder / ARRAYS / f"{case.name}.npz"
-    if not colours.is_file():
+def _images(results: Results, case: StudyCase) -> tuple[tuple[Image, str], ...]:
+    """The maps that were kept, coloured by the main quantity and by the regime; arms without one are left out."""
+    points, seed = {}, maps.SEED
+    for arm in results.arms(case.name, maps.NAME):
+        text = results.text(case.name, maps.NAME, "latents", arm)
+        with contextlib.suppress(ValueError):
+            points[arm] = maps.decode_points(text)
+    main, regime = (maps.decode_values(results.text(case.name, maps.NAME, name)) for name in ("main", "regime"))
+    ordered = {arm: points[arm] for arm in ARMS if arm in points and len(points[arm]) == len(main) == len(regime)}
+    if not ordered:
         return ()
-    seed = min((row.seed for row in results.rows if row.system == case.name and row.seed >= 0), default=0)
-    maps = {}
-    for row in results.rows:
-        mine = row.system == case.name and row.seed == seed and not row.setting and row.metric == ARRAYS
-        if mine and (folder / row.detail).is_file():
-            with np.load(folder / row.detail, allow_pickle=False) as arrays:
-                maps[row.arm] = arrays["latents"]
-    if not maps:
-        return ()
-    with np.load(colours, allow_pickle=False) as arrays:
-        main, regime = arrays["main"], arrays["regime"]
-    ordered = {name: maps[name] for name in ARMS if name in maps}
+    classes = [name for name in results.text(case.name, maps.NAME, "classes").split(";") if name]
     return (
         (
-            latent_maps(ordered, main, case.main_quantity, categorical=False),
+            latent_maps(ordered, main, case.main_quantity),
             f"Latent maps of seed {seed}, coloured by {case.main_quantity}; of more than two dimensions the "
-            "first two principal axes are shown.",
+            f"first two principal axes are shown, of many snapshots {maps.MOST_POINTS}.",
         ),
-        (latent_maps(ordered, regime, case.regime, categorical=True), f"The same, coloured by {case.regime}."),
+        (latent_maps(ordered, regime, case.regime, classes), f"The same, coloured by {case.regime}."),
     )

@@ -16,6 +16,7 @@ import numpy as np
 import gmvae_fast as gf
 from gmvae_fast import model as models
 from gmvae_fast.data.layouts import snapshot_file
+from gmvae_fast.generation import conditional
 from gmvae_fast.training import checkpoint
 
 FOLDER = Path(__file__).parent
@@ -23,6 +24,7 @@ VERSIONS = {
     "model.safetensors": models.FORMAT_VERSION,
     "checkpoint.safetensors": checkpoint.VERSION,
     "snapshots.npz": snapshot_file.FORMAT_VERSION,
+    "generator.safetensors": conditional.FORMAT_VERSION,
 }
 
 
@@ -66,6 +68,9 @@ def write(kind: str, folder: Path) -> None:
     if kind == "snapshots.npz":
         snapshots().save(folder / kind)
         return
+    if kind == "generator.safetensors":
+        _write_generator(folder)
+        return
     x = data()
     config = gf.TrainConfig(epochs=20, batch_size=16, n_init=2, on_nan="mask")
     model = gf.GMVAE((6,), latent_dim=2, n_components=3, widths=(8,))
@@ -78,6 +83,20 @@ def write(kind: str, folder: Path) -> None:
     gf.fit(model, x, config, progress=False)
     model.save(folder / kind)
     np.savez(folder / "model_embedding.npz", model.embed(x).mean)
+
+
+def _write_generator(folder: Path) -> None:
+    """With the model that it decodes by, which a generator's file does not hold."""
+    conditions = np.random.default_rng(1).uniform(size=(60, 2))
+    x = np.column_stack([conditions, conditions @ [1.0, -1.0], conditions[:, 0] ** 2]).astype(np.float32)
+    model = gf.GMVAE((4,), latent_dim=2, n_components=2, widths=(8,))
+    gf.fit(model, x, gf.TrainConfig(epochs=20, batch_size=20, n_init=2, beta=0.1), progress=False)
+    model.save(folder / "generator_model.safetensors")
+    generator = conditional.ConditionalGenerator(widths=(8,), steps=200)
+    generator.fit(model, x, conditions, names=["alpha", "gamma"])
+    generator.save(folder / "generator.safetensors")
+    np.savez(folder / "generator_data.npz", conditions[:10])
+    np.savez(folder / "generator_fields.npz", generator.predict(conditions[:10]))
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ from gmvae_fast.studies.comparison.questions.regimes import majority_by_run
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.rows import Row
 from gmvae_fast.studies.comparison.statistics import holm, paired_test, spread
+from gmvae_fast.studies.comparison.tables import Compared
 from gmvae_fast.studies.folder import StudyError
 from gmvae_fast.training import TrainingDiverged
 
@@ -103,20 +104,25 @@ def test_the_choice_of_k_and_the_grid_are_answered(study: Path) -> None:
     assert [row[0] for row in second.rows] == ["K = 1", "K = 2", "K = 3", "K = 4"]
     (grid,) = sensitivity.tables(results, CASES[SYSTEM])
     assert [row[:3] for row in grid.rows] == [
-        (arm, "learning rate x 1, start normal", 2.0) for arm in ("block", "joint")
+        (arm, f"learning rate x 1, start {start}", 2.0) for arm in ("block", "joint") for start in ("latents", "normal")
     ]
-    assert components.plan(CASES["free_stream"], PROFILES["quick"], {("block", 0): ""}) == []  # no right number there
-    hashes = {(arm, seed): "" for arm in ("block", "joint", "pca") for seed in range(5)}
-    assert len(sensitivity.plan(CASES["channel"], PROFILES["quick"], hashes)) == 2 * 5 * 5
+    own = results.values(SYSTEM, "regimes", "ARI", "block", detail="branch")
+    cells = [row[-1] for row in grid.rows]
+    assert isinstance(cells[0], Compared)
+    assert isinstance(cells[2], Compared)
+    assert cells[0].spread.mean == pytest.approx(np.mean(list(own.values())))
+    assert (cells[0].test is None, cells[2].test is None) == (True, False)
+    assert components.plan(CASES["free_stream"], PROFILES["quick"], ["block"]) == []  # no right number there
+    assert len(sensitivity.plan(CASES["channel"], PROFILES["quick"], ["block", "joint", "pca"])) == 2 * 5 * 5
 
 
-def test_a_run_of_the_grid_that_diverges_counts(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_the_grid_that_diverges_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     def diverges(*_: object) -> None:
         raise TrainingDiverged("the loss became nan")
 
     monkeypatch.setattr(sensitivity, "train_arm", diverges)
-    unit = sensitivity.plan(CASES[SYSTEM], PROFILES["tiny"], {("block", 0): ""})[0]
-    bench = Bench(CASES[SYSTEM], PROFILES["tiny"], None, lambda digest: study)  # type: ignore[arg-type]
+    unit = sensitivity.plan(CASES[SYSTEM], PROFILES["tiny"], ["block"])[0]
+    bench = Bench(CASES[SYSTEM], PROFILES["tiny"], None)  # type: ignore[arg-type]
     assert [(m.metric, m.value) for m in sensitivity.perform(unit, bench).measures["sensitivity"]] == [
         ("diverged", 1.0)
     ]
@@ -268,7 +274,12 @@ def test_the_page_is_made_from_the_folder_alone_and_escapes(study: Path, tmp_pat
     page = build_comparison(study / "out", tmp_path / "page.html").read_text()
     for said in ("What must hold", "Where block loses", "Smoothness of physical quantities", "Regimes", "rho_final"):
         assert said in page
-    assert page.count("data:image/png;base64,") == 2
+    # maps by quantity and regime, errors and spectra, confusion; scores, criteria, range of values
+    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/svg+xml;base64,") == 3
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "results.csv").write_bytes((study / "out" / "results.csv").read_bytes())
+    assert build_comparison(tmp_path / "alone").read_text() == page
     text = (study / "out" / "results.csv").read_text()
     (tmp_path / "results.csv").write_text(text.replace("rho_final", "<script>x</script>"))
     assert "<script>" not in build_comparison(tmp_path).read_text()
@@ -317,6 +328,21 @@ def test_how_far_the_reference_is_from_the_best_baseline(ours: float, count: int
     assert lead.passed
     kept_up = targets["systems on which no baseline is smoother in the main quantity"]
     assert (kept_up.value, kept_up.bound, kept_up.verdict) == (count, "reported; aimed at >= 1", "reported")
+
+
+def test_a_lead_within_the_noise_is_told_from_a_clear_one() -> None:
+    noise = (0.01, -0.012, 0.004, -0.001, 0.002)
+    for shift, clear in ((0.001, 1), (0.05, 0)):
+        rows = [
+            dataclasses.replace(row(arm, s, value), question="smoothness", metric="score", detail="rho_final")
+            for s in range(5)
+            for arm, value in ((REFERENCE, 0.9), ("vae", 0.9 + shift + noise[s]))
+        ]
+        targets = {t.name: t for t in check_targets(Results(rows))}
+        assert targets["systems on which no baseline is smoother in the main quantity"].value == 0
+        assert targets["systems on which no baseline is clearly smoother in the main quantity"].value == clear
+        lead = targets[f"{SYSTEM}: score of the main quantity, block less the best baseline (vae)"]
+        assert lead.bound.startswith("reported; p = ")
 
 
 def test_statistics_are_those_of_scipy() -> None:

@@ -1,7 +1,6 @@
 """The question of unseen conditions: its measures, its table, and runs that diverge."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,15 +31,15 @@ def family(n: int = 60) -> Snapshots:
 
 
 def bench() -> Bench:
-    return Bench(CASE, PROFILE, family(), Path)
+    return Bench(CASE, PROFILE, family())
 
 
 def test_smooth_fields_are_easy_for_splines_and_every_number_is_finite() -> None:
     rows = []
-    for unit in conditions.plan(CASE, PROFILE, {(REFERENCE, 0): "", ("pca", 0): ""}):
+    for unit in conditions.plan(CASE, dataclasses.replace(PROFILE, seeds=(0,)), [REFERENCE, "pca"]):
         measures = conditions.perform(unit, bench()).measures[conditions.NAME]
         found = {(m.metric, m.detail): m.value for m in measures}
-        assert len(found) == 2 * 4
+        assert sum(metric in ("error", "spectrum") for metric, _ in found) == 2 * 4
         assert all(np.isfinite(value) for value in found.values())
         assert found["error", conditions.POD] < 0.3
         rows += [Row(CASE.name, REFERENCE, unit.setting, seed, conditions.NAME, m.metric, m.detail, m.value + seed,
@@ -56,9 +55,38 @@ def test_the_distance_of_spectra_is_in_decades() -> None:
     snapshots = family()
     scale = FieldScale(snapshots)
     fluctuation = snapshots.fields - scale.mean
-    assert conditions.spectral_distance(snapshots.fields, snapshots, scale) == 0
+    simulated = conditions.mean_spectra(snapshots.fields, snapshots, scale)
+    assert conditions.spectral_distance(simulated, simulated) == 0
     ten_times_the_energy = (scale.mean + np.sqrt(10) * fluctuation).astype(np.float32)
-    assert conditions.spectral_distance(ten_times_the_energy, snapshots, scale) == pytest.approx(1, abs=1e-3)
+    more = conditions.mean_spectra(ten_times_the_energy, snapshots, scale)
+    assert conditions.spectral_distance(more, simulated) == pytest.approx(1, abs=1e-3)
+
+
+def test_rows_of_the_figure_add_up() -> None:
+    unit = conditions.plan(CASE, dataclasses.replace(PROFILE, seeds=(0,)), [REFERENCE])[0]
+    measures = conditions.perform(unit, bench()).measures[conditions.NAME]
+    by_metric: dict[str, dict[str, float]] = {}
+    for m in measures:
+        by_metric.setdefault(m.metric, {})[m.detail] = m.value
+    errors = [v for d, v in by_metric[conditions.ERROR_AT].items() if d.startswith(conditions.POD + conditions.OF)]
+    assert len(errors) == 10
+    assert min(errors) <= by_metric["error"][conditions.POD] <= max(errors)
+    simulated = [v for d, v in by_metric[conditions.ENERGY].items() if d.startswith(conditions.SIMULATION)]
+    assert sum(simulated) < 1  # of all energy; shell 0 is left out
+    (text,) = by_metric[conditions.TRAINED_AT]
+    marks = [float(part) for part in text.split()]
+    assert len(marks) == min(conditions.MOST_MARKS, 48)
+    assert marks == sorted(marks)
+
+
+def test_conditions_are_binned_where_they_are_many() -> None:
+    few = list(conditions.condition_bins(np.array([3.0, 1.0, 3.0])))
+    assert [(at, rows.tolist()) for at, rows in few] == [(1.0, [1]), (3.0, [0, 2])]
+    values = np.random.default_rng(0).permutation(100).astype(float)
+    many = list(conditions.condition_bins(values))
+    assert len(many) == conditions.MOST_BINS
+    assert [at for at, _ in many] == pytest.approx(np.arange(10) * 10 + 4.5)
+    assert sorted(np.concatenate([rows for _, rows in many])) == list(range(100))
 
 
 def test_a_run_that_diverges_is_counted_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +95,6 @@ def test_a_run_that_diverges_is_counted_and_ends_nothing(monkeypatch: pytest.Mon
 
     arm = dataclasses.replace(conditions.ARMS[REFERENCE], fit=diverges)  # type: ignore[arg-type]
     monkeypatch.setitem(conditions.ARMS, REFERENCE, arm)
-    unit = conditions.plan(CASE, PROFILE, {(REFERENCE, 0): ""})[0]
+    unit = conditions.plan(CASE, PROFILE, [REFERENCE])[0]
     (measure,) = conditions.perform(unit, bench()).measures[conditions.NAME]
     assert (measure.metric, measure.value) == ("diverged", 1.0)

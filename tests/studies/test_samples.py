@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,13 +40,16 @@ class Arm:
         return np.zeros((len(data), 2)), (data.fields[:, 0].mean((1, 2)) < 0).astype(np.int64)
 
 
-def measured(drawn: list[np.ndarray] | None, geometry: str = "channel") -> dict[tuple[str, str], float]:
-    known = snapshots(flow(10))
+def measured(
+    drawn: list[np.ndarray] | None, geometry: str = "channel", quantities: dict[str, np.ndarray] | None = None
+) -> dict[tuple[str, str], float]:
+    known = dataclasses.replace(snapshots(flow(10)), quantities=quantities or {})
     trained = SimpleNamespace(
         bench=SimpleNamespace(snapshots=known, case=SimpleNamespace(simulate={"geometry": geometry})),
         fitted=Arm(drawn),
         n_components=2,
         train=np.arange(10),
+        test=np.arange(10),
         budget=SimpleNamespace(training=SimpleNamespace(seed=0)),
     )
     return {(m.metric, m.detail): m.value for m in samples.measure(trained)}  # type: ignore[arg-type]
@@ -71,6 +75,24 @@ def test_fields_that_leak_and_are_classified_elsewhere() -> None:
     assert found["variation of the flux, %", "sampled"] == pytest.approx(50 * flux.std() / flux.mean(), rel=1e-4)
     assert found["divergence", "sampled"] > 0.05
     assert found["divergence", "simulated"] == pytest.approx(0, abs=1e-6)
+
+
+def test_drag_is_regressed_on_the_fields() -> None:
+    known = flow(40)
+    drag = 3 + 2 * known[:, 0].mean((1, 2)).astype(float)
+    data = dataclasses.replace(snapshots(known), quantities={"drag": drag})
+    regression = samples.DragRegression(data[np.arange(0, 40, 2)])
+    np.testing.assert_allclose(regression(data[np.arange(1, 40, 2)]), drag[1::2], rtol=1e-3)
+    found = measured([flow(4), flow(4, 100.0)], quantities={"drag": 3 + 2 * flow(10)[:, 0].mean((1, 2)).astype(float)})
+    assert found["drag in range, %", ""] == 50
+    assert found["drag explained, %", "held out"] == pytest.approx(100, abs=0.1)
+
+
+def test_where_fields_are_classified() -> None:
+    found = measured([flow(4), flow(4)])
+    assert {d: v for (m, d), v in found.items() if m == samples.CONFUSION} == {
+        "0 -> 0": 1, "0 -> 1": 0, "1 -> 0": 1, "1 -> 1": 0,
+    }  # fmt: skip
 
 
 def test_what_is_not_asked() -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +17,6 @@ from gmvae_fast.studies.comparison.protocol import Profile
 from gmvae_fast.studies.comparison.rows import Measure
 from gmvae_fast.studies.comparison.units import Unit
 
-Arrays = Mapping[str, npt.NDArray[Any]]
-
 
 @dataclass(frozen=True)
 class Bench:
@@ -33,14 +28,11 @@ class Bench:
     profile : Profile
     snapshots : Snapshots
         As compared.
-    arrays_of : callable
-        Configuration hash of a finished unit -> path of its arrays.
     """
 
     case: StudyCase
     profile: Profile
     snapshots: Snapshots
-    arrays_of: Callable[[str], Path]
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,46 @@ import dataclasses
 import hashlib
 import math
 
-from gmvae_fast._io import write_npz
 from gmvae_fast.data import Snapshots
 from gmvae_fast.studies import provenance
+from gmvae_fast.studies.comparison import maps
 from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.rows import Row
-from gmvae_fast.studies.comparison.runner import ARRAYS, Setting
+from gmvae_fast.studies.comparison.runner import Setting
 from gmvae_fast.studies.comparison.store import ResultStore
 
 NAME = "protocol"
 
 
 def describe(case: StudyCase, setting: Setting, store: ResultStore) -> None:
-    """Append the protocol of ``case``, unless it stands there already, and keep what its maps are coloured by."""
-    texts = protocol_of(case, setting)
+    """Append the protocol of ``case`` and what its maps are coloured by, unless they stand there already."""
     snapshots = Snapshots.load(setting.data[case.name])
-    colours = {"main": snapshots.quantities[case.main_quantity], "regime": snapshots.labels[case.regime]}
-    write_npz(setting.folder / ARRAYS / f"{case.name}.npz", colours)
+    names = snapshots.attributes.get("label_names", {}).get(case.regime, [])
+    texts = {
+        **{(NAME, key): text for key, text in protocol_of(case, setting).items()},
+        (maps.NAME, "main"): maps.encode_values(snapshots.quantities[case.main_quantity]),
+        (maps.NAME, "regime"): maps.encode_values(snapshots.labels[case.regime]),
+        (maps.NAME, "classes"): ";".join(map(str, names)),
+    }
     digest = hashlib.sha256("\n".join(f"{k}\t{v}" for k, v in texts.items()).encode()).hexdigest()[:16]
     if digest not in store:
         store.append(
             [
-                Row(case.name, "", NAME, -1, NAME, key, text, math.nan, digest, setting.revision, setting.versions, 0.0)
-                for key, text in texts.items()
+                Row(
+                    case.name,
+                    "",
+                    NAME,
+                    -1,
+                    question,
+                    key,
+                    text,
+                    math.nan,
+                    digest,
+                    setting.revision,
+                    setting.versions,
+                    0.0,
+                )
+                for (question, key), text in texts.items()
             ]
         )
 

@@ -57,7 +57,7 @@ def plan_study(
     scope = Scope.of(system, profile, arms)
     store = ResultStore(out)
     results = store.results() if store.path.is_file() else Results([])
-    units = [unit for stage in scope.stages() for unit in stage]
+    units = scope.units()
     count = workers or default_workers()
     found = []
     for name, case in scope.cases.items():

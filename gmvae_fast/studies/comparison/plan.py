@@ -7,22 +7,20 @@ from collections.abc import Sequence
 from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.protocol import Profile
 from gmvae_fast.studies.comparison.questions import QUESTIONS
-from gmvae_fast.studies.comparison.units import Unit, config_hash
+from gmvae_fast.studies.comparison.units import Unit
 
 
-def plan_units(cases: Sequence[StudyCase], profile: Profile, arms: Sequence[str]) -> list[list[Unit]]:
-    """Stages of units: those of a stage need only earlier stages.
+def plan_units(cases: Sequence[StudyCase], profile: Profile, arms: Sequence[str]) -> list[Unit]:
+    """All of them; none needs another.
 
     Seeds come first in the order, so a study that is stopped early has every arm on some seeds, and the time that is
     left can be told from the time that has passed.
     """
     trained = [Unit(case.name, arm, seed) for seed in profile.seeds for case in cases for arm in arms]
-    alone: list[Unit] = []
-    dependent: list[Unit] = []
-    for case in cases:
-        hashes = {(u.arm, u.seed): config_hash(u, case, profile) for u in trained if u.case == case.name}
-        for question in QUESTIONS.values():
-            for unit in question.plan(case, profile, hashes) if question.plan is not None else ():
-                (dependent if unit.needs else alone).append(unit)
-    alone.sort(key=lambda unit: unit.seed)
-    return [[*trained, *alone], dependent]
+    own = [
+        unit
+        for case in cases
+        for question in QUESTIONS.values()
+        for unit in (question.plan(case, profile, arms) if question.plan is not None else ())
+    ]
+    return [*trained, *sorted(own, key=lambda unit: unit.seed)]

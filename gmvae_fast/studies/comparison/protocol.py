@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 #: Changes when the numbers that a unit measures change though its settings do not.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,11 @@ class GraphSettings:
     other_neighbors : tuple of int
     modes : int
         m of the low-frequency energy E_m.
-    bootstrap : int
-        Samples of trajectories for the intervals of differences between arms.
     """
 
     n_neighbors: int = 10
     other_neighbors: tuple[int, ...] = (5, 20)
     modes: int = 20
-    bootstrap: int = 100
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "tiny",
             seeds=(0, 1),
-            graph=GraphSettings(n_neighbors=5, other_neighbors=(3,), modes=5, bootstrap=10),
+            graph=GraphSettings(n_neighbors=5, other_neighbors=(3,), modes=5),
             learning_rates=(1.0,),
         ),
     )

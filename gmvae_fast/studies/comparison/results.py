@@ -70,10 +70,10 @@ class Results:
         found = self._values.get(Key(system, question, metric, detail, arm, setting), {})
         return {seed: value for seed, value in sorted(found.items()) if not math.isnan(value)}
 
-    def text(self, system: str, question: str, metric: str) -> str:
+    def text(self, system: str, question: str, metric: str, arm: str = "") -> str:
         """The ``detail`` of a row that holds text."""
-        return next((row.detail for row in self.rows
-                     if (row.system, row.question, row.metric) == (system, question, metric)), "")  # fmt: skip
+        wanted = (system, question, metric, arm)
+        return next((row.detail for row in self.rows if (row.system, row.question, row.metric, row.arm) == wanted), "")
 
 
 def _distinct(names: Iterable[str]) -> tuple[str, ...]:

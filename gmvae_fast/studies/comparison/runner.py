@@ -12,21 +12,19 @@ from pathlib import Path
 
 import torch
 
-from gmvae_fast._io import write_npz
 from gmvae_fast._threads import threads_for
 from gmvae_fast.data import Snapshots
 from gmvae_fast.data.systems._runs import default_workers
 from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.protocol import Profile
-from gmvae_fast.studies.comparison.questions.base import Arrays, Bench
+from gmvae_fast.studies.comparison.questions.base import Bench
 from gmvae_fast.studies.comparison.rows import Row
 from gmvae_fast.studies.comparison.store import ResultStore
 from gmvae_fast.studies.comparison.units import Unit, config_hash
 from gmvae_fast.studies.comparison.work import perform
 from gmvae_fast.studies.folder import StudyError
 
-ARRAYS = "arrays"
-_Outcome = tuple[list[Row], Arrays]
+_Outcome = list[Row]
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,6 @@ class Setting:
     def hash_of(self, unit: Unit) -> str:
         """Configuration hash of a unit."""
         return config_hash(unit, self.cases[unit.case], self.profile)
-
-    def arrays_of(self, digest: str) -> Path:
-        """Arrays of the unit with this configuration hash."""
-        return self.folder / ARRAYS / f"{digest}.npz"
 
 
 def run_units(
@@ -107,27 +101,10 @@ def run_units(
         if isinstance(outcome, Exception):
             failures.append(Failure(unit, f"{type(outcome).__name__}: {outcome}"))
             continue
-        _keep(setting, store, *outcome)
+        store.append(outcome)
         if finished is not None:
-            finished(unit, outcome[0][-1].wall_s)
+            finished(unit, outcome[-1].wall_s)
     return failures
-
-
-def _keep(setting: Setting, store: ResultStore, rows: list[Row], arrays: Arrays) -> None:
-    """Arrays first: a stored row that names a file must find it."""
-    if arrays:
-        path = setting.arrays_of(rows[-1].config_hash)
-        write_npz(path, dict(arrays))
-        last = rows[-1]
-        rows = [
-            *rows,
-            Row(
-                last.system, last.arm, last.setting, last.seed, "unit", ARRAYS,
-                path.relative_to(setting.folder).as_posix(), float(len(arrays)),
-                last.config_hash, last.revision, last.versions, last.wall_s,
-            ),
-        ]  # fmt: skip
-    store.append(rows)
 
 
 def _outcomes(units: Sequence[Unit], setting: Setting, workers: int) -> Iterator[tuple[Unit, _Outcome | Exception]]:
@@ -161,7 +138,7 @@ def _outcomes(units: Sequence[Unit], setting: Setting, workers: int) -> Iterator
 def _attempt(unit: Unit, setting: Setting) -> _Outcome | Exception:
     """What the unit found, or the error it ended in: one arm that fails does not end the study."""
     try:
-        bench = Bench(setting.cases[unit.case], setting.profile, _load(setting.data[unit.case]), setting.arrays_of)
+        bench = Bench(setting.cases[unit.case], setting.profile, _load(setting.data[unit.case]))
         return perform(unit, bench, setting.revision, setting.versions)
     except (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, KeyError) as err:
         return err

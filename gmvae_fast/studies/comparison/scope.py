@@ -43,6 +43,6 @@ class Scope:
         chosen = tuple(name for name in ARMS if arms is None or name in arms or name == REFERENCE)
         return Scope({name: CASES[name] for name in SYSTEMS[system]}, profile, chosen)
 
-    def stages(self) -> list[list[Unit]]:
+    def units(self) -> list[Unit]:
         """See `plan_units`."""
         return plan_units(list(self.cases.values()), self.profile, self.arms)

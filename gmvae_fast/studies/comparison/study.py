@@ -59,7 +59,7 @@ def run_study(
     progress: bool = True,
     say: Say = print,
 ) -> StudyOutcome:
-    """Compare arms on one system or all, and fill the folder ``out``: ``results.csv`` and ``arrays``.
+    """Compare arms on one system or all, and write ``results.csv`` into the folder ``out``.
 
     Units (one arm on one seed of one case) that stand in ``results.csv`` with the same configuration are not done
     again, so a study that was stopped goes on where it was.
@@ -101,14 +101,11 @@ def run_study(
     )
     for case in cases.values():
         describe(case, setting, store)
-    failures: list[Failure] = []
-    stages = scope.stages()
-    units = [unit for stage in stages for unit in stage]
+    units = scope.units()
     done = sum(setting.hash_of(unit) in store for unit in units)
     say(f"{len(units)} units, {done} of them done before")
     with unit_progress(len(units), done, enabled=progress, say=say) as finished:
-        for stage in stages:
-            failures += run_units(stage, setting, store, workers, finished)
+        failures = run_units(units, setting, store, workers, finished)
     return StudyOutcome(folder, tuple(check_targets(store.results())), tuple(failures))
 
 

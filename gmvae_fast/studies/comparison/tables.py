@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,17 +90,31 @@ def arm_table(results: Results, case: str, question: str, columns: Sequence[Colu
 
 
 def compare_arms(results: Results, case: str, question: str, column: Column, arms: Sequence[str]) -> list[Compared]:
-    """The number of each arm, tested against the reference; p-values adjusted for the number of arms."""
+    """The number of each arm, tested against the reference arm."""
     values = [results.values(case, question, column.metric, arm, detail=column.detail) for arm in arms]
     reference = results.values(case, question, column.metric, REFERENCE, detail=column.detail)
+    return compare(values, reference, column.better, [arm == REFERENCE for arm in arms])
+
+
+def compare(
+    values: Sequence[Mapping[int, float]],
+    reference: Mapping[int, float],
+    better: Better = "",
+    is_reference: Sequence[bool] | None = None,
+) -> list[Compared]:
+    """Numbers by seed, each tested against the reference's; p-values adjusted for the number of tests.
+
+    ``is_reference`` says which of ``values`` are the reference's own, by default those that are the same object.
+    """
+    own_ones = is_reference or [own is reference for own in values]
     tests = [
-        None if arm == REFERENCE or not set(own) & set(reference) else paired_test(own, reference)
-        for arm, own in zip(arms, values, strict=True)
+        None if skipped or not set(own) & set(reference) else paired_test(own, reference)
+        for own, skipped in zip(values, own_ones, strict=True)
     ]
     p_t = holm([math.nan if test is None else test.p_t for test in tests])
     p_w = holm([math.nan if test is None else test.p_wilcoxon for test in tests])
     return [
-        Compared(spread(list(own.values())), test, p_t[i], p_w[i], _verdict(test, column.better))
+        Compared(spread(list(own.values())), test, p_t[i], p_w[i], _verdict(test, better))
         for i, (own, test) in enumerate(zip(values, tests, strict=True))
     ]
 

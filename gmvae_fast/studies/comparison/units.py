@@ -30,8 +30,6 @@ class Unit:
         What sets the unit apart from the arm's common one, as readers see it; empty for those.
     options : tuple of (name, value)
         What ``setting`` means to the task.
-    needs : tuple of str
-        Configuration hashes of units whose arrays are read: they must be finished before.
     """
 
     case: str
@@ -40,7 +38,6 @@ class Unit:
     task: str = "arm"
     setting: str = ""
     options: tuple[tuple[str, Any], ...] = ()
-    needs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.case}, {self.arm}{f' ({self.setting})' if self.setting else ''}, seed {self.seed}"
@@ -63,9 +60,7 @@ def config_hash(unit: Unit, case: StudyCase, profile: Profile) -> str:
             "model": dataclasses.asdict(case.model),
             "training": dataclasses.asdict(case.training),
         },
-        "profile": {
-            k: v for k, v in dataclasses.asdict(profile).items() if k not in ("name", "seeds", "learning_rates")
-        },
+        "profile": {k: v for k, v in dataclasses.asdict(profile).items() if k not in _OF_THE_PLAN},
     }
     text = json.dumps(to_jsonable(described), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from gmvae_fast.studies.comparison.bench import Arrays, Bench, Trained, train_arm
+from gmvae_fast.studies.comparison import maps
+from gmvae_fast.studies.comparison.bench import Bench, train_arm
 from gmvae_fast.studies.comparison.questions import QUESTIONS
 from gmvae_fast.studies.comparison.questions.base import Answer
 from gmvae_fast.studies.comparison.questions.stability import DIVERGED
@@ -21,14 +18,8 @@ from gmvae_fast.training import TrainingDiverged
 COSTS = "costs"
 
 
-def perform(unit: Unit, bench: Bench, revision: str, versions: str) -> tuple[list[Row], Arrays]:
-    """Do one unit.
-
-    Returns
-    -------
-    rows, arrays
-        ``arrays`` are for figures; they may be empty.
-    """
+def perform(unit: Unit, bench: Bench, revision: str, versions: str) -> list[Row]:
+    """Do one unit; its rows."""
     wall, processor = time.perf_counter(), time.process_time()
     if unit.task == "arm":
         answer = _train_and_ask(unit, bench)
@@ -44,13 +35,12 @@ def perform(unit: Unit, bench: Bench, revision: str, versions: str) -> tuple[lis
     ]
     found = {**answer.measures, COSTS: costs}
     digest = config_hash(unit, bench.case, bench.profile)
-    rows = [
+    return [
         Row(unit.case, unit.arm, unit.setting, unit.seed, question, m.metric, m.detail, float(m.value),
             digest, revision, versions, round(seconds, 3))
         for question, measures in found.items()
         for m in measures
     ]  # fmt: skip
-    return rows, answer.arrays
 
 
 def _train_and_ask(unit: Unit, bench: Bench) -> Answer:
@@ -61,17 +51,6 @@ def _train_and_ask(unit: Unit, bench: Bench) -> Answer:
     measures: dict[str, Sequence[Measure]] = {
         name: list(question.measure(trained)) for name, question in QUESTIONS.items() if question.measure is not None
     }
-    return Answer({**measures, COSTS: costs}, _arrays(trained))
-
-
-def _arrays(trained: Trained) -> Arrays:
-    """The latent map, small: float32, and the mixture on it."""
-    is_test = np.zeros(len(trained.latents), dtype=bool)
-    is_test[trained.test] = True
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "latents": trained.latents.astype(np.float32),
-        "components": trained.components.astype(np.int16),
-        "is_test": is_test,
-    }
-    mixture = trained.fitted.mixture()
-    return arrays if mixture is None else {**arrays, **{f"mixture_{k}": v for k, v in mixture.items()}}
+    if unit.seed == maps.SEED:
+        measures[maps.NAME] = [Measure("latents", float(len(trained.latents)), maps.encode_points(trained.latents))]
+    return Answer({**measures, COSTS: costs})

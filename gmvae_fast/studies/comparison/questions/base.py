@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from gmvae_fast.studies.comparison.bench import Arrays as Arrays
 from gmvae_fast.studies.comparison.bench import Bench as Bench
 from gmvae_fast.studies.comparison.bench import Trained as Trained
 from gmvae_fast.studies.comparison.cases import StudyCase
@@ -18,10 +17,9 @@ from gmvae_fast.studies.comparison.units import Unit
 
 @dataclass(frozen=True)
 class Answer:
-    """What a unit found: numbers, by question, and arrays for figures."""
+    """What a unit found: numbers, by question."""
 
     measures: Mapping[str, Sequence[Measure]]
-    arrays: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Question:
     tables : callable, optional
         (results, case) -> tables of other shapes.
     plan : callable, optional
-        (case, profile, hashes of the arms' units by (arm, seed)) -> units of the question's own work.
+        (case, profile, names of the arms that are compared) -> units of the question's own work.
     perform : callable, optional
         Do such a unit.
     """
@@ -51,5 +49,5 @@ class Question:
     measure: Callable[[Trained], Iterable[Measure]] | None = None
     columns: Callable[[Results, StudyCase], Sequence[Column]] | None = None
     tables: Callable[[Results, StudyCase], Sequence[Table]] | None = None
-    plan: Callable[[StudyCase, Profile, Mapping[tuple[str, int], str]], Sequence[Unit]] | None = None
+    plan: Callable[[StudyCase, Profile, Sequence[str]], Sequence[Unit]] | None = None
     perform: Callable[[Unit, Bench], Answer] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from gmvae_fast.studies.comparison.questions.base import Answer, Bench, Question
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.rows import Measure
 from gmvae_fast.studies.comparison.statistics import spread
-from gmvae_fast.studies.comparison.tables import Entry, Table
+from gmvae_fast.studies.comparison.tables import Entry, Table, compare
 from gmvae_fast.studies.comparison.units import Unit
 from gmvae_fast.training import TrainingDiverged
 from gmvae_fast.tuning import tune_components
@@ -34,11 +34,11 @@ CRITERIA = {
 }
 
 
-def plan(case: StudyCase, profile: Profile, hashes: Mapping[tuple[str, int], str]) -> list[Unit]:
+def plan(case: StudyCase, profile: Profile, arms: Sequence[str]) -> list[Unit]:
     """One unit a seed, where the right number is known."""
-    if case.n_regimes is None:
+    if case.n_regimes is None or REFERENCE not in arms:
         return []
-    return [Unit(case.name, REFERENCE, seed, NAME, SETTING) for seed in profile.seeds if (REFERENCE, seed) in hashes]
+    return [Unit(case.name, REFERENCE, seed, NAME, SETTING) for seed in profile.seeds]
 
 
 def perform(unit: Unit, bench: Bench) -> Answer:
@@ -77,15 +77,26 @@ def perform(unit: Unit, bench: Bench) -> Answer:
 
 def tables(results: Results, case: StudyCase) -> Sequence[Table]:
     """One line a criterion, then the criteria themselves by number."""
-    rows: list[tuple[Entry, ...]] = []
-    for criterion, title in CRITERIA.items():
-        chosen = results.values(case.name, NAME, "chosen", REFERENCE, detail=criterion, setting=SETTING)
-        right = results.values(case.name, NAME, "right", REFERENCE, detail=criterion, setting=SETTING)
-        if chosen:
-            numbers = ", ".join(f"{value:.0f}" for value in chosen.values())
-            rows.append((title, numbers, 100 * float(np.mean(list(right.values())))))
-    if not rows:
+    chosen = {
+        title: found
+        for criterion, title in CRITERIA.items()
+        if (found := results.values(case.name, NAME, "chosen", REFERENCE, detail=criterion, setting=SETTING))
+    }
+    if not chosen or case.n_regimes is None:
         return []
+    off = {title: {seed: abs(k - case.n_regimes) for seed, k in found.items()} for title, found in chosen.items()}
+    last = list(off)[-1]
+    cells = compare(list(off.values()), off[last], "lower")
+    rows: list[tuple[Entry, ...]] = [
+        (
+            title,
+            ", ".join(f"{k:.0f}" for k in found.values()),
+            spread(list(found.values())),
+            100 * float(np.mean([distance == 0 for distance in off[title].values()])),
+            cell,
+        )
+        for (title, found), cell in zip(chosen.items(), cells, strict=True)
+    ]
     by_k: list[tuple[Entry, ...]] = [
         (detail, *(
             spread(list(results.values(case.name, NAME, name, REFERENCE, detail=detail, setting=SETTING).values()))
@@ -94,7 +105,13 @@ def tables(results: Results, case: StudyCase) -> Sequence[Table]:
         for detail in results.details(case.name, NAME, "bic")
     ]  # fmt: skip
     return [
-        Table("", ("criterion", "chosen, seed by seed", "right, %"), tuple(rows), f"Right is K = {case.n_regimes}."),
+        Table(
+            "",
+            ("criterion", "chosen, seed by seed", "chosen", "right, %", "off by"),
+            tuple(rows),
+            f"Right is K = {case.n_regimes}. p-values are of the distance from it, against the {last}, adjusted by "
+            "Holm.",
+        ),
         Table("Criteria by number", ("", "BIC", "ICL", "BIC, pruned path", "held-out ELBO"), tuple(by_k)),
     ]
 

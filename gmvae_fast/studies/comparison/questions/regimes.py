@@ -61,7 +61,11 @@ def columns(results: Results, case: StudyCase) -> Sequence[Column]:
         better: Better = "higher" if label in first and case.n_regimes is not None else ""
         found += [Column(metric, f"{metric} {label}", better, label)
                   for metric in ("ARI", "NMI", "accuracy", "ARI held out")]  # fmt: skip
-    return [*found, Column("smallest share", "smallest share of a component")]
+    return [
+        *found,
+        Column("smallest share", "smallest share of a component"),
+        Column("largest share", "largest share of a component"),
+    ]
 
 
 QUESTION = Question(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from gmvae_fast.studies.comparison.questions import regimes, stability
 from gmvae_fast.studies.comparison.questions.base import Answer, Bench, Question
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.rows import Measure
-from gmvae_fast.studies.comparison.statistics import spread
-from gmvae_fast.studies.comparison.tables import Entry, Table
+from gmvae_fast.studies.comparison.tables import Entry, Table, compare
 from gmvae_fast.studies.comparison.units import Unit
 from gmvae_fast.training import TrainingDiverged
 
@@ -25,19 +24,20 @@ NAME = "sensitivity"
 CASES = ("surface_reaction", "channel")
 ARMS = (REFERENCE, "joint")
 STARTS = ("latents", "normal")
+METRICS = ("diverged", "dead components", "ARI")
 
 
 def _setting(factor: float, start: str) -> str:
     return f"learning rate x {factor:g}, start {start}"
 
 
-def plan(case: StudyCase, profile: Profile, hashes: Mapping[tuple[str, int], str]) -> list[Unit]:
+def plan(case: StudyCase, profile: Profile, arms: Sequence[str]) -> list[Unit]:
     """Every arm of `ARMS` that is compared, at every point of the grid but the arm's own, rate 1 from the latents."""
     return [
         Unit(case.name, arm, seed, NAME, _setting(factor, start), (("factor", factor), ("mixture_start", start)))
         for seed in profile.seeds
         for arm in ARMS
-        if case.name in CASES and (arm, seed) in hashes
+        if case.name in CASES and arm in arms
         for factor in profile.learning_rates
         for start in STARTS
         if (factor, start) != (1.0, STARTS[0])
@@ -66,25 +66,48 @@ def perform(unit: Unit, bench: Bench) -> Answer:
 
 def tables(results: Results, case: StudyCase) -> Sequence[Table]:
     """One line an arm and a point of the grid."""
+    settings = list(dict.fromkeys(s for arm in ARMS for s in results.settings(case.name, NAME, arm)))
+    if not settings:
+        return []
+    points = [(arm, setting) for arm in ARMS for setting in ("", *settings)]
+    found = {point: _runs(results, case, *point) for point in points}
+    points = [point for point in points if found[point]["diverged"]]
+    cells = {
+        arm: compare(
+            [found[point]["ARI"] for point in points if point[0] == arm],
+            found[REFERENCE, ""]["ARI"],
+            "higher",
+            [point == (REFERENCE, "") for point in points if point[0] == arm],
+        )
+        for arm in ARMS
+    }
     rows: list[tuple[Entry, ...]] = []
     for arm in ARMS:
-        for setting in results.settings(case.name, NAME, arm):
-            found = {
-                metric: results.values(case.name, NAME, metric, arm, setting=setting)
-                for metric in ("diverged", "dead components", "ARI")
-            }
+        for (_, setting), cell in zip([p for p in points if p[0] == arm], cells[arm], strict=True):
+            runs = found[arm, setting]
             rows.append(
                 (
                     arm,
-                    setting,
-                    float(len(found["diverged"])),
-                    100 * float(np.mean(list(found["diverged"].values()))),
-                    float(sum(found["dead components"].values())),
-                    spread(list(found["ARI"].values())),
+                    setting or _setting(1.0, STARTS[0]),
+                    float(len(runs["diverged"])),
+                    100 * float(np.mean(list(runs["diverged"].values()))),
+                    float(sum(runs["dead components"].values())),
+                    cell,
                 )
             )
     head = ("arm", "setting", "runs", "diverged, %", "dead components", f"ARI with {case.regime}")
-    return [Table("", head, tuple(rows))] if rows else []
+    return [Table("", head, tuple(rows), f"p-values are against {REFERENCE} at {_setting(1.0, STARTS[0])}, adjusted by "
+                  "Holm for the settings of an arm.")]  # fmt: skip
+
+
+def _runs(results: Results, case: StudyCase, arm: str, setting: str) -> dict[str, dict[int, float]]:
+    """Values by seed at one point of the grid; at the arm's own point those of its common unit."""
+    if setting:
+        return {m: results.values(case.name, NAME, m, arm, setting=setting) for m in METRICS}
+    return {
+        **{m: results.values(case.name, stability.NAME, m, arm) for m in METRICS[:2]},
+        "ARI": results.values(case.name, regimes.NAME, "ARI", arm, detail=case.regime),
+    }
 
 
 QUESTION = Question(

@@ -8,6 +8,7 @@ from gmvae_fast import spectral
 from gmvae_fast.spectral.graph import WeightsName
 from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.questions.base import Question, Trained
+from gmvae_fast.studies.comparison.rankings import ranking_table
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.rows import Measure
 from gmvae_fast.studies.comparison.tables import Column, Table, arm_table
@@ -49,17 +50,20 @@ def _scores(metric: str, result: spectral.SmoothnessResult) -> Iterable[Measure]
 
 def columns(results: Results, case: StudyCase) -> Sequence[Column]:
     """The score of every quantity, the main one first."""
-    quantities = results.details(case.name, NAME, "score")
-    main = [q for q in quantities if q == case.main_quantity]
-    ordered = [*main, *(q for q in quantities if q not in main)]
     return [
-        *(Column("score", quantity, "higher", quantity) for quantity in ordered),
+        *(Column("score", quantity, "higher", quantity) for quantity in _quantities(results, case)),
         Column("graph components", "graph components"),
     ]
 
 
+def _quantities(results: Results, case: StudyCase) -> list[str]:
+    quantities = results.details(case.name, NAME, "score")
+    main = [q for q in quantities if q == case.main_quantity]
+    return [*main, *(q for q in quantities if q not in main)]
+
+
 def tables(results: Results, case: StudyCase) -> Sequence[Table]:
-    """All variants of the metric for the main quantity."""
+    """All variants of the metric for the main quantity, and whether they rank the arms alike."""
     main = case.main_quantity
     metrics = dict.fromkeys(
         row.metric
@@ -67,7 +71,12 @@ def tables(results: Results, case: StudyCase) -> Sequence[Table]:
         if row.system == case.name and row.question == NAME and row.detail == main and not row.setting
     )
     variants = [Column(metric, metric, "higher", main) for metric in metrics]
-    return [arm_table(results, case.name, NAME, variants, f"All variants of the metric, {main}")]
+    if not variants:
+        return []
+    return [
+        arm_table(results, case.name, NAME, variants, f"All variants of the metric, {main}"),
+        ranking_table(results, case.name, NAME, list(metrics), _quantities(results, case)),
+    ]
 
 
 QUESTION = Question(

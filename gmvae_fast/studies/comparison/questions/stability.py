@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from gmvae_fast.history import History
+from gmvae_fast.studies.comparison.arms import REFERENCE
 from gmvae_fast.studies.comparison.cases import StudyCase
 from gmvae_fast.studies.comparison.questions.base import Question, Trained
 from gmvae_fast.studies.comparison.questions.regimes import BY_RUN
@@ -15,7 +16,7 @@ from gmvae_fast.studies.comparison.questions.regimes import NAME as REGIMES
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.rows import Measure
 from gmvae_fast.studies.comparison.statistics import spread
-from gmvae_fast.studies.comparison.tables import Entry, Table
+from gmvae_fast.studies.comparison.tables import Entry, Table, compare
 
 NAME = "stability"
 #: A component that holds less than this share of 1 / K of the snapshots is dead.
@@ -82,7 +83,38 @@ def tables(results: Results, case: StudyCase) -> Sequence[Table]:
         "steps in closed form", "steps that raised the objective",
         "spread of the final loss", f"spread of the ARI with {label}",
     )  # fmt: skip
-    return [Table("", head, tuple(rows), "Counts are sums over runs; spreads are standard deviations over seeds.")]
+    return [
+        Table("", head, tuple(rows), "Counts are sums over runs; spreads are standard deviations over seeds."),
+        _deviations(results, case, label),
+    ]
+
+
+def _deviations(results: Results, case: StudyCase, label: str) -> Table:
+    """Whether an arm's runs differ more than the reference's: Brown and Forsythe's measure, paired by seed."""
+    measures = {
+        "final loss": (NAME, "final loss", ""),
+        "ELBO held out": ("reconstruction", "elbo", "held out"),
+        f"ARI with {label}": (REGIMES, "ARI", label),
+    }
+    arms = results.arms(case.name, NAME)
+    columns = []
+    for question, metric, detail in measures.values():
+        values = {arm: deviations(results.values(case.name, question, metric, arm, detail=detail)) for arm in arms}
+        reference = values.get(REFERENCE, {})
+        columns.append(compare(list(values.values()), reference, "lower", [arm == REFERENCE for arm in arms]))
+    return Table(
+        "How far runs lie from each other",
+        ("arm", *measures),
+        tuple((arm, *cells) for arm, *cells in zip(arms, *columns, strict=True)),
+        "Distance of a run from the median of its arm, mean and standard deviation over seeds; p against "
+        f"{REFERENCE} as elsewhere.",
+    )
+
+
+def deviations(values: Mapping[int, float]) -> dict[int, float]:
+    """Distances from the median, by seed."""
+    middle = float(np.median(list(values.values()))) if values else math.nan
+    return {seed: abs(value - middle) for seed, value in values.items()}
 
 
 def _total(results: Results, case: StudyCase, metric: str, arm: str) -> float:
