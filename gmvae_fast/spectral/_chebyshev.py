@@ -8,9 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from gmvae_fast.spectral._arrays import FloatArray
-from gmvae_fast.spectral._krylov import Transformed, lowest_pairs
+from gmvae_fast.spectral._krylov import Transformed, lowest_pairs, spectrum_bound
 from gmvae_fast.spectral._lanczos import jacobi_matrices
-from gmvae_fast.spectral._products import multiply
+from gmvae_fast.spectral._products import aligned, recurrence
 from gmvae_fast.spectral.quadrature import gauss_rule
 
 PROBES, STEPS = 2, 60  # of the density of states: under a tenth of the whole effort
@@ -22,16 +22,15 @@ SPARE, SPREADS = 1.5, 3.0
 # fewer applications, each with a reorthogonalisation, make up for some of them.
 GROWTH = 20.0
 MAX_DEGREE = 500
+DISTINCT = 1e-3  # of lambda_max: nodes of two probes that lie nearer are taken for one eigenvalue
 TOP_MARGIN = 1.01  # after 60 steps the largest node is as near to lambda_max; beyond the interval p grows only slowly
-# An error of the polynomial's eigenvalue is one of lambda times its slope, which is large at the low end.
-RELAXED = 100.0
 
 
 def chebyshev_pairs(matrix: sparse.csr_array, k: int, seed: int, tol: float) -> tuple[FloatArray, FloatArray]:
     """The ``k`` lowest pairs from products with p(L), p a Chebyshev polynomial.
 
     p is T_d mapped so that it stays within [-1, 1] between a cut and lambda_max, and grows like cosh towards 0.
-    ARPACK's effort is mostly the reorthogonalisation of its basis after every product; here one serves d products.
+    The effort of Lanczos is mostly the orthogonalisation of its basis after every product; here one serves d products.
 
     References
     ----------
@@ -42,10 +41,10 @@ def chebyshev_pairs(matrix: sparse.csr_array, k: int, seed: int, tol: float) -> 
     polynomial = _Polynomial(matrix, cut, top)
     operator = Transformed(
         apply=polynomial,
-        image=polynomial.at,
+        gain=polynomial.gain,
         advice="method='shift-invert' (graphs of curves or sheets), method='lanczos', or a larger tol",
     )
-    return lowest_pairs(matrix, operator, k, seed, min(RELAXED * tol, 1e-3) if tol < 1e-3 else tol)
+    return lowest_pairs(matrix, operator, k, seed, tol)
 
 
 def _interval(matrix: sparse.csr_array, k: int, seed: int) -> tuple[float, float]:
@@ -55,32 +54,39 @@ def _interval(matrix: sparse.csr_array, k: int, seed: int) -> tuple[float, float
     rules = [gauss_rule(jacobi) for jacobi in jacobi_matrices(matrix, probes, STEPS)]
     nodes, weights = np.concatenate([r[0] for r in rules]), np.concatenate([r[1] for r in rules]) / PROBES
     order = np.argsort(nodes)
+    nodes = nodes[order]
     enough = np.searchsorted(np.cumsum(weights[order]), min((SPARE * k + SPREADS * math.sqrt(k) + 2) / n, 0.5))
-    top = min(TOP_MARGIN * float(nodes.max()), 2.0 * float(matrix.diagonal().max()))
-    return float(np.clip(nodes[order][enough], 1e-7 * top, 0.7 * top)), top
+    top = min(TOP_MARGIN * float(nodes[-1]), spectrum_bound(matrix))
+    # A node may be an eigenvalue with many copies, which must not lie on the edge of the ripple.
+    beyond = min(np.searchsorted(nodes, nodes[enough] + DISTINCT * top), len(nodes) - 1)
+    return float(np.clip((nodes[enough] + nodes[beyond]) / 2, 1e-7 * top, 0.7 * top)), top
 
 
 class _Polynomial:
     """p(L) x by the three-term recurrence, scaled to 1 at lambda = 0."""
 
     def __init__(self, matrix: sparse.csr_array, cut: float, top: float) -> None:
-        self._centre, self._half = (top + cut) / 2, (top - cut) / 2
-        growth = math.acosh(self._centre / self._half)
-        self._degree = int(np.clip(math.ceil(math.acosh(GROWTH) / growth), 2, MAX_DEGREE))
-        self._scale = 1.0 / math.cosh(self._degree * growth)
-        shifted = self._centre * sparse.eye_array(matrix.shape[0], format="csr") - matrix
-        self._doubled = sparse.csr_array(shifted * (2.0 / self._half))
+        self._matrix, self._centre, self._half = matrix, (top + cut) / 2, (top - cut) / 2
+        self._growth = math.acosh(self._centre / self._half)
+        self._degree = int(np.clip(math.ceil(math.acosh(GROWTH) / self._growth), 2, MAX_DEGREE))
+        self._scale = 1.0 / math.cosh(self._degree * self._growth)
 
     def __call__(self, x: FloatArray) -> FloatArray:
-        before, current = np.array(x), 0.5 * multiply(self._doubled, x)
+        n, width = x.shape
+        before, current = aligned(n, width), aligned(n, width)
+        before[:], current[:] = x, 0.0
+        step = np.repeat([[-1.0 / self._half], [self._centre / self._half], [0.0]], width, axis=1)
+        recurrence(self._matrix, before, current, step)
+        step = np.repeat([[-2.0 / self._half], [2.0 * self._centre / self._half], [-1.0]], width, axis=1)
         for _ in range(self._degree - 1):
-            after = multiply(self._doubled, current)
-            after -= before
-            before, current = current, after
-        return np.asarray(self._scale * current)
+            recurrence(self._matrix, current, before, step)
+            before, current = current, before
+        current *= self._scale
+        return current
 
-    def at(self, values: FloatArray) -> FloatArray:
-        """p(lambda) for eigenvalues of the matrix."""
-        x = (self._centre - values) / self._half
-        inside = np.cos(self._degree * np.arccos(np.clip(x, -1.0, 1.0)))
-        return np.asarray(self._scale * np.where(x > 1, np.cosh(self._degree * np.arccosh(np.maximum(x, 1))), inside))
+    def gain(self, images: FloatArray) -> FloatArray:
+        """1 / |p'(lambda)| for values p(lambda); for those within the ripple, the largest there is."""
+        angle = np.arccosh(np.maximum(images / self._scale, 1.0)) / self._degree
+        ratio = np.full_like(angle, self._degree)  # sinh(d t) / sinh(t), whose limit at t = 0 is d
+        np.divide(np.sinh(self._degree * angle), np.sinh(angle), out=ratio, where=angle > 0)
+        return np.asarray(self._half / (self._scale * self._degree * ratio))

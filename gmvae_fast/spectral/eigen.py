@@ -12,7 +12,8 @@ from scipy.sparse import csgraph
 from gmvae_fast.spectral._arrays import FloatArray, IntArray, as_finite, check_choice, check_positive_integer
 from gmvae_fast.spectral._assembly import asymmetry
 from gmvae_fast.spectral._chebyshev import chebyshev_pairs
-from gmvae_fast.spectral._krylov import EigenConvergenceError, lanczos_pairs, shift_invert_pairs
+from gmvae_fast.spectral._krylov import EigenConvergenceError, lanczos_pairs, shift_invert_pairs, smallest_size
+from gmvae_fast.spectral._ordering import local_order, permuted
 
 MethodName: TypeAlias = Literal["auto", "dense", "lanczos", "shift-invert", "chebyshev"]
 
@@ -54,12 +55,12 @@ def eigenpairs(laplacian: Any, m: int, *, method: MethodName = "auto", seed: int
         c I - L, c >= lambda_max, in the polynomial's place. ``"shift-invert"`` factorises L + epsilon I: for
         graphs of curves and sheets; its fill grows out of bounds in higher dimensions. ``"dense"`` for small
         N. ``"auto"``: dense up to 500 nodes, shift-invert for graphs that are thin like curves and sheets,
-        else Chebyshev, and shift-invert again where that has not converged. Components with at most 2 ``m``
-        nodes are always solved densely.
+        else Chebyshev, and shift-invert again where that has not converged. Components of fewer
+        than 3 ``m`` + 16 nodes are always solved densely.
     seed : int
         Seed of the start vectors.
     tol : float
-        Relative tolerance of the iterations.
+        Residuals reach this times 2 max L_ii, a bound on the largest eigenvalue.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def eigenpairs(laplacian: Any, m: int, *, method: MethodName = "auto", seed: int
     References
     ----------
     von Luxburg, "A tutorial on spectral clustering" (2007), propositions 2 and 4, for the null spaces.
-    Lehoucq, Sorensen, Yang, "ARPACK Users' Guide", SIAM (1998).
+    Golub & Underwood, "The block Lanczos method for computing eigenvalues", Mathematical Software III (1977).
     """
     check_choice(method, "method", get_args(MethodName))
     matrix = check_laplacian(laplacian)
@@ -91,8 +92,7 @@ def eigenpairs(laplacian: Any, m: int, *, method: MethodName = "auto", seed: int
     share = max(1, m - n_components + 1)
     values, vectors = [], []
     for nodes in blocks:
-        block = sparse.csr_array(matrix[nodes][:, nodes])
-        theta, basis = _solve_block(block, min(share, len(nodes)), method, seed, tol)
+        theta, basis = _solve_block(permuted(matrix, nodes), nodes, min(share, len(nodes)), method, seed, tol)
         theta[0] = 0.0  # known: the null vector of the component
         values.append(np.maximum(theta, 0.0))
         vectors.append(basis)
@@ -115,26 +115,30 @@ def check_laplacian(laplacian: Any) -> sparse.csr_array:
 
 
 def _blocks(matrix: sparse.csr_array, m: int) -> tuple[list[IntArray], int]:
-    """Nodes of the components to solve, largest first (at most ``m``), and the number of all components."""
+    """Nodes of the components to solve, largest first (at most ``m``), and the number of all components.
+
+    Within a component they come in an order in which neighbours lie close in memory.
+    """
     count, labels = csgraph.connected_components(matrix, directed=False)
     sizes = np.bincount(labels, minlength=count)
-    by_component = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
+    order = local_order(matrix)
+    by_component = np.split(order[np.argsort(labels[order], kind="stable")], np.cumsum(sizes)[:-1])
     largest_first = np.argsort(-sizes, kind="stable")[:m]
     return [by_component[i].astype(np.int64) for i in largest_first], int(count)
 
 
 def _solve_block(
-    block: sparse.csr_array, k: int, method: MethodName, seed: int, tol: float
+    block: sparse.csr_array, nodes: IntArray, k: int, method: MethodName, seed: int, tol: float
 ) -> tuple[FloatArray, FloatArray]:
-    """The ``k`` lowest pairs of one connected component."""
+    """The ``k`` lowest pairs of one connected component, whose ``nodes`` are numbered as in the whole graph."""
     n = block.shape[0]
-    if method == "dense" or 2 * k >= n or (method == "auto" and n <= DENSE_LIMIT):
+    if method == "dense" or n < smallest_size(k) or (method == "auto" and n <= DENSE_LIMIT):
         return _dense_pairs(block, k)
     if method == "lanczos":
         return lanczos_pairs(block, k, seed, tol)
     if method == "chebyshev":
         return chebyshev_pairs(block, k, seed, tol)
-    if method == "shift-invert" or _is_thin(block):
+    if method == "shift-invert" or _is_thin(block, int(np.argmin(nodes))):
         return shift_invert_pairs(block, k, seed, tol)
     try:
         return chebyshev_pairs(block, k, seed, tol)
@@ -142,14 +146,14 @@ def _solve_block(
         return shift_invert_pairs(block, k, seed, tol)
 
 
-def _is_thin(block: sparse.csr_array) -> bool:
+def _is_thin(block: sparse.csr_array, start: int) -> bool:
     """Whether a connected graph looks like a curve or a sheet: no breadth-first level is much above sqrt(n).
 
     Levels separate the graph, and the size of separators decides the fill of a sparse factor. In such graphs
     the lowest eigenvalues lie close together as well, which is what Lanczos iterations suffer from.
     """
     pattern = sparse.csr_array((np.ones(block.nnz), block.indices, block.indptr), shape=block.shape)
-    steps = csgraph.dijkstra(pattern, unweighted=True, indices=0)
+    steps = csgraph.dijkstra(pattern, unweighted=True, indices=start)
     return bool(np.bincount(steps.astype(np.int64)).max() <= THIN_WIDTH * np.sqrt(block.shape[0]))
 
 

@@ -47,6 +47,34 @@ def test_no_copy_of_a_fourfold_eigenvalue_is_lost(method, seed):
     np.testing.assert_allclose(pairs.values, sums(ring_values(24), ring_values(24))[:21], atol=1e-12)
 
 
+@pytest.mark.parametrize("method", ["lanczos", "shift-invert", "chebyshev"])
+def test_multiplicities_beyond_the_block(method):
+    """Eigenvalue 2 of the hypercube of 2^8 nodes comes 8 times, 4 comes 28 times; the block has four vectors."""
+    graph = sparse.csr_array((1, 1))
+    for _ in range(8):
+        graph = product_graph(graph, path_graph(2))
+    matrix = laplacian(graph)
+    pairs = eigenpairs(matrix, 30, method=method)
+    check_pairs(matrix, pairs)
+    np.testing.assert_allclose(pairs.values, [0] + 8 * [2] + 21 * [4], atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["lanczos", "shift-invert", "chebyshev"])
+def test_complete_graph_exhausts_the_krylov_space(method):
+    """It has two eigenvalues, 0 once and N, so that the Krylov space of a block ends after two steps."""
+    matrix = laplacian(sparse.csr_array(np.ones((200, 200)) - np.eye(200)))
+    pairs = eigenpairs(matrix, 12, method=method)
+    check_pairs(matrix, pairs)
+    np.testing.assert_allclose(pairs.values, [0] + 11 * [200], atol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["lanczos", "chebyshev", "shift-invert"])
+@pytest.mark.parametrize("tol", [1e-4, 1e-10])
+def test_residuals_keep_the_tolerance(method, tol):
+    matrix = laplacian(knn_graph(np.random.default_rng(3).normal(size=(900, 3))), "symmetric")
+    assert eigenpairs(matrix, 10, method=method, tol=tol).residuals.max() <= 2 * tol
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_normalized_ring(method):
     """Every degree is 2, so L_sym = L / 2."""
