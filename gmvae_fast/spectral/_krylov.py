@@ -160,7 +160,6 @@ def _iterate(
                 values, vectors, residual = _rayleigh_ritz(matrix, basis[:, :size] @ rotation[:, :k])
                 if residual <= limit:
                     return values, vectors
-                goal *= 0.3 * limit / residual  # the gain is an estimate
         if size + BLOCK <= most:
             projected[size : size + BLOCK, last] = onward
             projected[last, size : size + BLOCK] = onward.T
