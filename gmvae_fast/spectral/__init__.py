@@ -1,6 +1,6 @@
 """Nearest-neighbour graphs of latents, their Laplacians, and the smoothness of quantities over them."""
 
-from gmvae_fast.spectral._krylov import EigenConvergenceError as EigenConvergenceError
+from gmvae_fast.spectral._transforms import EigenConvergenceError as EigenConvergenceError
 from gmvae_fast.spectral.compare import Comparison as Comparison
 from gmvae_fast.spectral.compare import compare as compare
 from gmvae_fast.spectral.eigen import EigenPairs as EigenPairs

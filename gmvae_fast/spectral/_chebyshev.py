@@ -8,9 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from gmvae_fast.spectral._arrays import FloatArray
-from gmvae_fast.spectral._krylov import Transformed, lowest_pairs, spectrum_bound
 from gmvae_fast.spectral._lanczos import jacobi_matrices
 from gmvae_fast.spectral._products import aligned, recurrence
+from gmvae_fast.spectral._transforms import Transformed, spectrum_bound
 from gmvae_fast.spectral.quadrature import gauss_rule
 
 PROBES, STEPS = 2, 60  # of the density of states: under a tenth of the whole effort
@@ -23,11 +23,13 @@ SPARE, SPREADS = 1.5, 3.0
 GROWTH = 20.0
 MAX_DEGREE = 500
 DISTINCT = 1e-3  # of lambda_max: nodes of two probes that lie nearer are taken for one eigenvalue
+# An error of the polynomial's eigenvalue is one of lambda times its slope, which is large at the low end.
+RELAXED = 100.0
 TOP_MARGIN = 1.01  # after 60 steps the largest node is as near to lambda_max; beyond the interval p grows only slowly
 
 
-def chebyshev_pairs(matrix: sparse.csr_array, k: int, seed: int, tol: float) -> tuple[FloatArray, FloatArray]:
-    """The ``k`` lowest pairs from products with p(L), p a Chebyshev polynomial.
+def filtered(matrix: sparse.csr_array, k: int, seed: int) -> Transformed:
+    """p(L) for the ``k`` lowest pairs, p a Chebyshev polynomial.
 
     p is T_d mapped so that it stays within [-1, 1] between a cut and lambda_max, and grows like cosh towards 0.
     The effort of Lanczos is mostly the orthogonalisation of its basis after every product; here one serves d products.
@@ -39,12 +41,13 @@ def chebyshev_pairs(matrix: sparse.csr_array, k: int, seed: int, tol: float) -> 
     """
     cut, top = _interval(matrix, k, seed)
     polynomial = _Polynomial(matrix, cut, top)
-    operator = Transformed(
+    return Transformed(
         apply=polynomial,
+        image=polynomial.at,
         gain=polynomial.gain,
         advice="method='shift-invert' (graphs of curves or sheets), method='lanczos', or a larger tol",
+        slack=RELAXED,
     )
-    return lowest_pairs(matrix, operator, k, seed, tol)
 
 
 def _interval(matrix: sparse.csr_array, k: int, seed: int) -> tuple[float, float]:
@@ -83,6 +86,12 @@ class _Polynomial:
             before, current = current, before
         current *= self._scale
         return current
+
+    def at(self, values: FloatArray) -> FloatArray:
+        """p(lambda) for eigenvalues of the matrix."""
+        x = (self._centre - values) / self._half
+        inside = np.cos(self._degree * np.arccos(np.clip(x, -1.0, 1.0)))
+        return np.asarray(self._scale * np.where(x > 1, np.cosh(self._degree * np.arccosh(np.maximum(x, 1))), inside))
 
     def gain(self, images: FloatArray) -> FloatArray:
         """1 / |p'(lambda)| for values p(lambda); for those within the ripple, the largest there is."""

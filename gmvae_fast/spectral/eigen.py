@@ -10,12 +10,15 @@ from scipy.linalg import eigh
 from scipy.sparse import csgraph
 
 from gmvae_fast.spectral._arrays import FloatArray, IntArray, as_finite, check_choice, check_positive_integer
+from gmvae_fast.spectral._arpack import eigsh_pairs
 from gmvae_fast.spectral._assembly import asymmetry
-from gmvae_fast.spectral._chebyshev import chebyshev_pairs
-from gmvae_fast.spectral._krylov import EigenConvergenceError, lanczos_pairs, shift_invert_pairs, smallest_size
+from gmvae_fast.spectral._block_lanczos import block_pairs, smallest_size
+from gmvae_fast.spectral._chebyshev import filtered
 from gmvae_fast.spectral._ordering import local_order, permuted
+from gmvae_fast.spectral._transforms import EigenConvergenceError, Transformed, inverted, mirrored
 
 MethodName: TypeAlias = Literal["auto", "dense", "lanczos", "shift-invert", "chebyshev"]
+IterationName: TypeAlias = Literal["block", "eigsh"]
 
 # Seconds for 20 pairs, dense / shift-invert: 0.02 / 0.01 at n = 500, 0.09 / 0.02 at 1000, 0.47 / 0.03 at
 # 2000. Up to 500 the dense solver costs next to nothing and cannot fail.
@@ -35,7 +38,15 @@ class EigenPairs(NamedTuple):
     residuals: FloatArray  # [m], |L u - lambda u|
 
 
-def eigenpairs(laplacian: Any, m: int, *, method: MethodName = "auto", seed: int = 0, tol: float = 1e-10) -> EigenPairs:
+def eigenpairs(
+    laplacian: Any,
+    m: int,
+    *,
+    method: MethodName = "auto",
+    iteration: IterationName = "block",
+    seed: int = 0,
+    tol: float = 1e-10,
+) -> EigenPairs:
     """The ``m`` lowest eigenpairs of a graph Laplacian, L or L_sym.
 
     Every connected component is solved apart and the results are merged. So the eigenvalue 0 comes exactly as
@@ -57,10 +68,14 @@ def eigenpairs(laplacian: Any, m: int, *, method: MethodName = "auto", seed: int
         N. ``"auto"``: dense up to 500 nodes, shift-invert for graphs that are thin like curves and sheets,
         else Chebyshev, and shift-invert again where that has not converged. Components of fewer
         than 3 ``m`` + 16 nodes are always solved densely.
+    iteration : {"block", "eigsh"}
+        What the operator of the method is fed to. ``"block"``: block Lanczos with thick restarts, four vectors at a
+        time. ``"eigsh"``: scipy's interface to ARPACK, one vector at a time.
     seed : int
         Seed of the start vectors.
     tol : float
-        Residuals reach this times 2 max L_ii, a bound on the largest eigenvalue.
+        Residuals of ``"block"`` reach this times 2 max L_ii, a bound on the largest eigenvalue; ``"eigsh"`` takes it
+        as the relative tolerance of the operator's eigenvalues.
 
     Returns
     -------
@@ -81,6 +96,7 @@ def eigenpairs(laplacian: Any, m: int, *, method: MethodName = "auto", seed: int
     Golub & Underwood, "The block Lanczos method for computing eigenvalues", Mathematical Software III (1977).
     """
     check_choice(method, "method", get_args(MethodName))
+    check_choice(iteration, "iteration", get_args(IterationName))
     matrix = check_laplacian(laplacian)
     n = matrix.shape[0]
     if check_positive_integer(m, "m") > n:
@@ -92,7 +108,7 @@ def eigenpairs(laplacian: Any, m: int, *, method: MethodName = "auto", seed: int
     share = max(1, m - n_components + 1)
     values, vectors = [], []
     for nodes in blocks:
-        theta, basis = _solve_block(permuted(matrix, nodes), nodes, min(share, len(nodes)), method, seed, tol)
+        theta, basis = _solve_block(permuted(matrix, nodes), nodes, min(share, len(nodes)), method, iteration, seed, tol)
         theta[0] = 0.0  # known: the null vector of the component
         values.append(np.maximum(theta, 0.0))
         vectors.append(basis)
@@ -128,22 +144,27 @@ def _blocks(matrix: sparse.csr_array, m: int) -> tuple[list[IntArray], int]:
 
 
 def _solve_block(
-    block: sparse.csr_array, nodes: IntArray, k: int, method: MethodName, seed: int, tol: float
+    block: sparse.csr_array, nodes: IntArray, k: int, method: MethodName, iteration: IterationName, seed: int, tol: float
 ) -> tuple[FloatArray, FloatArray]:
     """The ``k`` lowest pairs of one connected component, whose ``nodes`` are numbered as in the whole graph."""
     n = block.shape[0]
     if method == "dense" or n < smallest_size(k) or (method == "auto" and n <= DENSE_LIMIT):
         return _dense_pairs(block, k)
-    if method == "lanczos":
-        return lanczos_pairs(block, k, seed, tol)
-    if method == "chebyshev":
-        return chebyshev_pairs(block, k, seed, tol)
-    if method == "shift-invert" or _is_thin(block, int(np.argmin(nodes))):
-        return shift_invert_pairs(block, k, seed, tol)
+    iterate = {"block": block_pairs, "eigsh": eigsh_pairs}[iteration]
+    if method == "auto" and _is_thin(block, int(np.argmin(nodes))):
+        method = "shift-invert"
+    if method != "auto":
+        return iterate(block, _operator(block, k, method, seed), k, seed, tol)
     try:
-        return chebyshev_pairs(block, k, seed, tol)
+        return iterate(block, _operator(block, k, "chebyshev", seed), k, seed, tol)
     except EigenConvergenceError:
-        return shift_invert_pairs(block, k, seed, tol)
+        return iterate(block, _operator(block, k, "shift-invert", seed), k, seed, tol)
+
+
+def _operator(block: sparse.csr_array, k: int, method: MethodName, seed: int) -> Transformed:
+    if method == "lanczos":
+        return mirrored(block)
+    return inverted(block) if method == "shift-invert" else filtered(block, k, seed)
 
 
 def _is_thin(block: sparse.csr_array, start: int) -> bool:

@@ -2,78 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
-from scipy.sparse.linalg import splu
 
 from gmvae_fast.spectral._arrays import FloatArray
 from gmvae_fast.spectral._products import multiply
+from gmvae_fast.spectral._transforms import EigenConvergenceError, Transformed, spectrum_bound
 
 BLOCK = 4  # vectors that are multiplied together: one pass over the matrix, and four copies of an eigenvalue
 RESTARTS = 300
-SHIFT = 1e-6  # of lambda_max: L is singular, and a shift further off would press the lowest values together
 TIE = 1e-6  # relative distance of eigenvalues that counts as none
-EXHAUSTED = 1e-13  # of the operator's norm: what is left of a direction that the space holds already
+EXHAUSTED, CANCELLED = 1e-13, 1e-6  # what is left of a direction after the basis was taken off, over what was there
 
 
-class EigenConvergenceError(RuntimeError):
-    """The eigenvalue iteration stopped before it reached the tolerance."""
-
-
-@dataclass(frozen=True)
-class Transformed:
-    """A function of L whose LARGEST eigenvalues, in order, belong to the lowest ones of L."""
-
-    apply: Callable[[FloatArray], FloatArray]  # [n, BLOCK] -> [n, BLOCK], a new array
-    gain: Callable[[FloatArray], FloatArray]  # eigenvalue of the operator -> residual of L over that of the operator
-    advice: str
-
-
-def lanczos_pairs(matrix: sparse.csr_array, k: int, seed: int, tol: float) -> tuple[FloatArray, FloatArray]:
-    """The ``k`` lowest pairs from products with c I - L.
-
-    c = 2 max_i L_ii bounds the spectrum of L = Deg - W (by Gershgorin) and of L_sym (whose diagonal is 1).
-    """
-    top = spectrum_bound(matrix)
-    operator = Transformed(
-        apply=lambda x: top * x - multiply(matrix, x),
-        gain=np.ones_like,
-        advice="method='shift-invert' (graphs of curves or sheets), a larger tol, or fewer pairs",
-    )
-    return lowest_pairs(matrix, operator, k, seed, tol)
-
-
-def shift_invert_pairs(matrix: sparse.csr_array, k: int, seed: int, tol: float) -> tuple[FloatArray, FloatArray]:
-    """The ``k`` lowest pairs from solves with L + sigma I, sigma small and positive."""
-    n = matrix.shape[0]
-    top = spectrum_bound(matrix)
-    shift = SHIFT * top
-    # A positive definite matrix needs no pivoting, and a symmetric ordering then keeps the fill low.
-    factor = splu(
-        sparse.csc_array(matrix + shift * sparse.eye_array(n)),
-        permc_spec="MMD_AT_PLUS_A",
-        diag_pivot_thresh=0.0,
-        options={"SymmetricMode": True},
-    )
-    operator = Transformed(
-        apply=lambda x: np.ascontiguousarray(factor.solve(np.asfortranarray(x))),
-        # (L - lambda) u = -(L + sigma) r / theta for a residual r of the inverse.
-        gain=lambda images: top / images,
-        advice="method='lanczos', a larger tol, or fewer pairs",
-    )
-    return lowest_pairs(matrix, operator, k, seed, tol)
-
-
-def spectrum_bound(matrix: sparse.csr_array) -> float:
-    """2 max_i L_ii, which no eigenvalue of a graph Laplacian exceeds."""
-    return 2.0 * float(matrix.diagonal().max())
-
-
-def lowest_pairs(
+def block_pairs(
     matrix: sparse.csr_array, operator: Transformed, k: int, seed: int, tol: float
 ) -> tuple[FloatArray, FloatArray]:
     """Iterate, and where a multiple eigenvalue fills the block look for further copies of it.
@@ -93,7 +38,7 @@ def lowest_pairs(
         candidate = float(extra[:, 0] @ multiply(matrix, extra[:, 0]))
         if candidate >= values[-1] - TIE * max(values[-1], TIE * spectrum_bound(matrix)):
             break
-        values, vectors, _ = _rayleigh_ritz(matrix, np.linalg.qr(np.column_stack([vectors, extra]))[0])
+        values, vectors, _ = _rayleigh_ritz(matrix, np.linalg.qr(np.column_stack([vectors, extra]))[0].T)
         values, vectors = values[:k], vectors[:, :k]
     return values, vectors
 
@@ -134,30 +79,31 @@ def _iterate(
     """
     n = matrix.shape[0]
     most = min(4 * k + 8 * BLOCK, n - BLOCK)
-    basis = np.empty((n, most + BLOCK))  # row-major: its blocks are factors of products that BLAS does in place
+    basis = np.empty((most + BLOCK, n))  # rows are vectors: the longest way to go lies in memory
     projected = np.zeros((most + BLOCK, most + BLOCK))
-    block, _ = np.linalg.qr(rng.standard_normal((n, BLOCK)))
-    basis[:, :BLOCK] = block
+    block = _orthonormal(rng.standard_normal((BLOCK, n)), basis[:0], rng, 0.0)[0]
+    basis[:BLOCK] = block
     size, recent, restarts = BLOCK, 0, 0
     while True:
-        image = operator.apply(np.ascontiguousarray(block))
+        image = np.array(operator.apply(block.T).T, order="C", copy=None)
         # Coefficients on the last two blocks are large, all others but rounding, save after a restart: take those off
         # first, and the pass over the whole basis is a reorthogonalisation.
+        length = float(np.linalg.norm(image, axis=1).max())
         coefficients = np.zeros((size, BLOCK))
         for first in (recent, 0):
-            part = (image.T @ basis[:, first:size]).T
-            image -= basis[:, first:size] @ part
+            part = basis[first:size] @ image.T
+            image -= part.T @ basis[first:size]
             coefficients[first:] += part
         last = slice(size - BLOCK, size)
         projected[:size, last] = coefficients
         projected[last, :size] = coefficients.T
-        block, onward = _orthonormal(image, basis[:, :size], rng, EXHAUSTED * float(np.abs(projected).max()))
-        basis[:, size : size + BLOCK] = block
+        block, onward = _orthonormal(image, basis[:size], rng, length)
+        basis[size : size + BLOCK] = block
         ritz, rotation = (a[..., ::-1] for a in eigh(projected[:size, :size]))
         if size >= k + BLOCK or size == most:
             error = np.linalg.norm(onward @ rotation[last, :k], axis=0) * operator.gain(ritz[:k])
             if error.max() <= limit:  # an estimate, and blind to different eigenvalues with one image
-                values, vectors, residual = _rayleigh_ritz(matrix, basis[:, :size] @ rotation[:, :k])
+                values, vectors, residual = _rayleigh_ritz(matrix, rotation[:, :k].T @ basis[:size])
                 if residual <= limit:
                     return values, vectors
         if size + BLOCK <= most:
@@ -173,8 +119,8 @@ def _iterate(
             )
         kept = (k + size) // 2 - BLOCK
         coupling = onward @ rotation[last, :kept]
-        basis[:, :kept] = basis[:, :size] @ rotation[:, :kept]
-        basis[:, kept : kept + BLOCK] = block
+        basis[:kept] = rotation[:, :kept].T @ basis[:size]
+        basis[kept : kept + BLOCK] = block
         projected[:] = 0.0
         projected[range(kept), range(kept)] = ritz[:kept]
         projected[kept : kept + BLOCK, :kept] = coupling
@@ -188,26 +134,31 @@ def smallest_size(k: int) -> int:
 
 
 def _orthonormal(
-    image: FloatArray, basis: FloatArray, rng: np.random.Generator, floor: float
+    image: FloatArray, basis: FloatArray, rng: np.random.Generator, length: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Q [n, b] and R [b, b] with ``image`` = Q R, Q orthonormal and orthogonal to the basis.
+    """Rows Q [b, n] and R [b, b] with ``image`` = R' Q, Q orthonormal and orthogonal to the basis.
 
-    Directions of length up to ``floor`` are exhausted: random ones take their place, with rows of zeros in R.
+    ``length`` is that of the image before the basis was taken off it. What is left of a direction that the space holds
+    already is rounding: random ones take the place of such, with rows of zeros in R. Where less than `CANCELLED` is
+    left, rounding is too large a part of it, and the basis is taken off once more.
     """
-    q, r = np.linalg.qr(image)
-    lost = np.abs(np.diag(r)) <= floor
+    q, r = np.linalg.qr(image.T)
+    left = np.abs(np.diag(r))
+    lost = left <= EXHAUSTED * length
     if lost.any():
         q[:, lost] = rng.standard_normal((len(q), int(lost.sum())))
         r[lost] = 0.0
+    if left.min() <= CANCELLED * length:
         for _ in range(2):
-            q -= basis @ (basis.T @ q)
+            q -= basis.T @ (basis @ q)
             q, step = np.linalg.qr(q)
             r = step @ r
-    return np.asarray(q), np.asarray(r)
+    return np.ascontiguousarray(q.T), np.asarray(r)
 
 
-def _rayleigh_ritz(matrix: sparse.csr_array, basis: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-    """Best pairs, in ascending order, within the span of orthonormal columns, and the largest residual."""
+def _rayleigh_ritz(matrix: sparse.csr_array, rows: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """Best pairs, in ascending order, within the span of orthonormal ``rows`` [k, n], and the largest residual."""
+    basis = np.ascontiguousarray(rows.T)
     product = multiply(matrix, basis)
     projected = basis.T @ product
     values, rotation = eigh((projected + projected.T) / 2)
