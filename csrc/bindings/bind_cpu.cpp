@@ -78,5 +78,6 @@ PYBIND11_MODULE(_cpu, m) {
   GMVAE_DEF(m, mixture_statistics);
   GMVAE_DEF(m, mixture_gradient);
   bind_graph(m);
+  bind_krylov(m);
   bind_neighbors(m);
 }

@@ -179,6 +179,16 @@ std::int64_t kd_search_cpu(const KdSearchArgs<T>& args, int threads) {
 template std::int64_t kd_search_cpu<float>(const KdSearchArgs<float>&, int);
 template std::int64_t kd_search_cpu<double>(const KdSearchArgs<double>&, int);
 
+void row_products_cpu(const RowBlockArgs<double>& args, int threads) {
+  GMVAE_CALL(row_products, double, args, threads);
+}
+
+void subtract_rows_cpu(const RowBlockArgs<double>& args, int threads) {
+  GMVAE_CALL(subtract_rows, double, args, threads);
+}
+
+void factor_solve_cpu(const FactorSolveArgs<double>& args) { GMVAE_CALL(factor_solve, double, args); }
+
 template <typename T>
 void vector_exp_log_cpu(const T* x, std::int64_t n, bool log, T* out) {
   GMVAE_CALL(vector_exp_log, T, x, n, log, out);

@@ -1,5 +1,6 @@
 #pragma once
 // What each instruction-set build offers to dispatch.cpp, and the workspaces that it passes in.
+#include "gmvae/krylov.h"
 #include "gmvae/launch.h"
 #include "gmvae/neighbors.h"
 
@@ -39,6 +40,12 @@ struct Workspace {
   std::int64_t kd_scratch_bytes(const KdSearchArgs<T>&); /* of one thread, a multiple of 64 */ \
   template <typename T>                                                                        \
   std::int64_t kd_search(const KdSearchArgs<T>&, unsigned char* scratch, int threads);         \
+  template <typename T>                                                                        \
+  void row_products(const RowBlockArgs<T>&, int threads);                                      \
+  template <typename T>                                                                        \
+  void subtract_rows(const RowBlockArgs<T>&, int threads);                                     \
+  template <typename T>                                                                        \
+  void factor_solve(const FactorSolveArgs<T>&);                                                \
   template <typename T>                                                                        \
   void vector_exp_log(const T* x, std::int64_t n, bool log, T* out); /* n: a multiple of 16 */ \
   }

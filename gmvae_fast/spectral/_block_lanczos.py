@@ -9,10 +9,10 @@ from scipy import sparse
 from scipy.linalg import eigh
 
 from gmvae_fast.spectral._arrays import FloatArray
+from gmvae_fast.spectral._blocks import BLOCK, row_products, subtract_rows
 from gmvae_fast.spectral._products import multiply
 from gmvae_fast.spectral._transforms import EigenConvergenceError, Transformed, spectrum_bound
 
-BLOCK = 4  # vectors that are multiplied together: one pass over the matrix, and four copies of an eigenvalue
 RESTARTS = 300
 TIE = 1e-6  # relative distance of eigenvalues that counts as none
 EXHAUSTED, CANCELLED = 1e-13, 1e-6  # what is left of a direction after the basis was taken off, over what was there
@@ -91,8 +91,8 @@ def _iterate(
         length = float(np.linalg.norm(image, axis=1).max())
         coefficients = np.zeros((size, BLOCK))
         for first in (recent, 0):
-            part = basis[first:size] @ image.T
-            image -= part.T @ basis[first:size]
+            part = row_products(basis[first:size], image)
+            subtract_rows(basis[first:size], image, part)
             coefficients[first:] += part
         last = slice(size - BLOCK, size)
         projected[:size, last] = coefficients

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from gmvae_fast.spectral._arrays import FloatArray
+from gmvae_fast.spectral._factor import Factor
 from gmvae_fast.spectral._products import multiply
 
 SHIFT = 1e-6  # of lambda_max: L is singular, and a shift further off would press the lowest values together
@@ -43,18 +43,11 @@ def mirrored(matrix: sparse.csr_array) -> Transformed:
 
 def inverted(matrix: sparse.csr_array) -> Transformed:
     """The inverse of L + sigma I, sigma small and positive: a shift just below the spectrum."""
-    n = matrix.shape[0]
     top = spectrum_bound(matrix)
     shift = SHIFT * top
-    # A positive definite matrix needs no pivoting, and a symmetric ordering then keeps the fill low.
-    factor = splu(
-        sparse.csc_array(matrix + shift * sparse.eye_array(n)),
-        permc_spec="MMD_AT_PLUS_A",
-        diag_pivot_thresh=0.0,
-        options={"SymmetricMode": True},
-    )
+    factor = Factor(sparse.csr_array(matrix + shift * sparse.eye_array(matrix.shape[0])))
     return Transformed(
-        apply=lambda x: np.asarray(factor.solve(np.asfortranarray(x))),
+        apply=factor.solve,
         image=lambda values: 1.0 / (values + shift),
         # (L - lambda) u = -(L + sigma) r / theta for a residual r of the inverse.
         gain=lambda images: top / images,
