@@ -93,6 +93,7 @@ sanitize: setup  ## operator tests on a CPU module built with AddressSanitizer a
 # Up to BENCH_N = 1000000: then the grid of neighbour searches alone takes half an hour.
 BENCH_N ?= 200000
 bench-spectral: setup  ## the spectral metric against scipy and FAISS; a million latents to scores
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench-spectral]"
 	GMVAE_BENCH_N=$(BENCH_N) $(BIN)/python $(BENCH) benchmarks/bench_spectral.py benchmarks/bench_spectral_modes.py
 	$(BIN)/python benchmarks/spectral_million.py
 

@@ -4,7 +4,7 @@
     GMVAE_BENCH_N=1000000 python -m pytest benchmarks/bench_spectral_modes.py --benchmark-enable -k "scores or growth"
 
 Every set of eigenpairs must reach the same residual, and every energy must lie within the interval given for it, or the
-benchmark fails. LOBPCG with algebraic multigrid needs pyamg and is skipped without it.
+benchmark fails. LOBPCG with algebraic multigrid needs pyamg (the extra bench-spectral) and takes a minute for a set.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from scipy.sparse.linalg import eigsh, lobpcg
 
 from gmvae_fast import smoothness
 from gmvae_fast.spectral import eigenpairs, knn_graph, laplacian
+from race import run_race
 
 LIMIT = int(float(os.environ.get("GMVAE_BENCH_N", "100000")))
 PAIRS = 20
@@ -76,18 +77,21 @@ def native(matrix):
 
 def shift_invert(matrix):
     start = np.random.default_rng(0).standard_normal(matrix.shape[0])
-    return eigsh(sparse.csc_array(matrix), PAIRS, sigma=-1e-6, which="LM", tol=1e-9, v0=start)
+    return eigsh(
+        sparse.csc_array(matrix), PAIRS, sigma=-1e-6, which="LM", tol=1e-3, v0=start
+    )  # loose: the residual passes
 
 
 def largest_of_two_minus(matrix):
     start = np.random.default_rng(0).standard_normal(matrix.shape[0])
     mirrored = sparse.csr_array(2 * sparse.eye_array(matrix.shape[0]) - matrix)
-    values, vectors = eigsh(mirrored, PAIRS, which="LA", tol=1e-9, v0=start, maxiter=10_000)
+    values, vectors = eigsh(mirrored, PAIRS, which="LA", tol=4e-9, v0=start, maxiter=10_000)
     return 2 - values, vectors
 
 
 def lobpcg_amg(matrix):
-    pyamg = pytest.importorskip("pyamg", reason="LOBPCG with algebraic multigrid needs pyamg")
+    import pyamg
+
     n = matrix.shape[0]
     ladder = pyamg.smoothed_aggregation_solver(sparse.csr_matrix(matrix + 1e-5 * sparse.eye_array(n)))
     start = np.random.default_rng(0).standard_normal((n, PAIRS + 5))  # a margin, without which it stalls
@@ -99,24 +103,39 @@ CONTENDERS = {
     "native": native,
     "shift-invert": shift_invert,
     "LA on 2I-L": largest_of_two_minus,
-    "LOBPCG+AMG": lobpcg_amg,
 }
 
 
 @pytest.mark.parametrize("kind", LATENTS)
-@pytest.mark.parametrize("contender", CONTENDERS)
-def test_eigenpairs(benchmark, contender, kind):
+def test_eigenpairs(benchmark, kind):
     n = min(LIMIT, 100_000)
     benchmark.group = f"{PAIRS} eigenpairs of L_sym, {kind}, N={n}"
-    if n > LIMITS.get((contender, kind), n):
-        pytest.skip(f"{contender} takes many minutes beyond {LIMITS[contender, kind]} nodes")
+    contenders = {name: call for name, call in CONTENDERS.items() if n <= LIMITS.get((name, kind), n)}
+    race_eigenpairs(benchmark, laplacian(problem(kind, n), "symmetric"), contenders, rounds=3)
+
+
+@pytest.mark.parametrize("kind", LATENTS)
+def test_multigrid(benchmark, kind):
+    pytest.importorskip("pyamg", reason="LOBPCG with algebraic multigrid needs pyamg")
+    n = min(LIMIT, 100_000)
+    benchmark.group = f"{PAIRS} eigenpairs of L_sym, {kind}, N={n}, against multigrid"
     matrix = laplacian(problem(kind, n), "symmetric")
-    found = []
-    benchmark.pedantic(lambda: found.append(CONTENDERS[contender](matrix)), warmup_rounds=0, rounds=3)
-    values, vectors = found[-1]
-    residual = np.linalg.norm(matrix @ vectors - vectors * values, axis=0).max()
-    assert residual < RESIDUAL, f"{contender} left a residual of {residual:.1e}"
-    benchmark.extra_info["residual"] = float(residual)
+    race_eigenpairs(benchmark, matrix, {"native": native, "LOBPCG+AMG": lobpcg_amg}, rounds=1)
+
+
+def race_eigenpairs(benchmark, matrix, contenders, rounds):
+    """In turns, each with the loosest tolerance that leaves every residual below the limit."""
+    residuals = {}
+
+    def contend(name):
+        values, vectors = contenders[name](matrix)
+        residuals[name] = float(np.linalg.norm(matrix @ vectors - vectors * values, axis=0).max())
+        assert residuals[name] < RESIDUAL, f"{name} left a residual of {residuals[name]:.1e}"
+
+    turns = {name: functools.partial(contend, name) for name in contenders}
+    rows = run_race(benchmark, turns, seconds=0.0, at_least=rounds, at_most=rounds)
+    for name, row in rows.items():
+        row["notes"] = {"residual": residuals[name]}
 
 
 def eight_signals(n: int) -> np.ndarray:

@@ -7,8 +7,8 @@
 namespace {
 
 void row_products(Ptr basis, Ptr block, Ptr coefficients, Ptr partial, Int m, Int n, int threads) {
-  gmvae::row_products_cpu({in<double>(basis), out<double>(block), out<double>(coefficients), out<double>(partial), m, n},
-                          threads);
+  gmvae::row_products_cpu(
+      {in<double>(basis), out<double>(block), out<double>(coefficients), out<double>(partial), m, n}, threads);
 }
 
 void subtract_rows(Ptr basis, Ptr block, Ptr coefficients, Int m, Int n, int threads) {

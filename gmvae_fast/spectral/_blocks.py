@@ -12,7 +12,7 @@ BLOCK: int = cpu.BLOCK_ROWS
 
 
 def row_products(basis: FloatArray, block: FloatArray) -> FloatArray:
-    """``basis @ block.T``, float64 [M, BLOCK], of C-contiguous [M, N] and [BLOCK, N]; the same for every thread count."""
+    """``basis @ block.T``, float64 [M, BLOCK], of C-contiguous [M, N] and [BLOCK, N]; the same for any thread count."""
     m, n = _check(basis, block)
     coefficients = np.zeros((m, BLOCK))
     if m and n:

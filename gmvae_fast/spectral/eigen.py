@@ -9,8 +9,8 @@ from scipy import sparse
 from scipy.linalg import eigh
 from scipy.sparse import csgraph
 
-from gmvae_fast.spectral._arrays import FloatArray, IntArray, as_finite, check_choice, check_positive_integer
 from gmvae_fast.spectral._arpack import eigsh_pairs
+from gmvae_fast.spectral._arrays import FloatArray, IntArray, as_finite, check_choice, check_positive_integer
 from gmvae_fast.spectral._assembly import asymmetry
 from gmvae_fast.spectral._block_lanczos import block_pairs, smallest_size
 from gmvae_fast.spectral._chebyshev import filtered
@@ -108,7 +108,9 @@ def eigenpairs(
     share = max(1, m - n_components + 1)
     values, vectors = [], []
     for nodes in blocks:
-        theta, basis = _solve_block(permuted(matrix, nodes), nodes, min(share, len(nodes)), method, iteration, seed, tol)
+        theta, basis = _solve_block(
+            permuted(matrix, nodes), nodes, min(share, len(nodes)), method, iteration, seed, tol
+        )
         theta[0] = 0.0  # known: the null vector of the component
         values.append(np.maximum(theta, 0.0))
         vectors.append(basis)
@@ -144,7 +146,13 @@ def _blocks(matrix: sparse.csr_array, m: int) -> tuple[list[IntArray], int]:
 
 
 def _solve_block(
-    block: sparse.csr_array, nodes: IntArray, k: int, method: MethodName, iteration: IterationName, seed: int, tol: float
+    block: sparse.csr_array,
+    nodes: IntArray,
+    k: int,
+    method: MethodName,
+    iteration: IterationName,
+    seed: int,
+    tol: float,
 ) -> tuple[FloatArray, FloatArray]:
     """The ``k`` lowest pairs of one connected component, whose ``nodes`` are numbered as in the whole graph."""
     n = block.shape[0]

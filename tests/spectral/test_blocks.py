@@ -45,7 +45,9 @@ def test_the_same_bits_for_every_number_of_threads():
 
 def test_blocks_that_do_not_fit_are_refused():
     basis, block = rows(3, 40)
-    with pytest.raises(ValueError, match=r"block must be a C-contiguous float64 array of shape \(4, 40\), got float64 \(3"):
+    with pytest.raises(
+        ValueError, match=r"block must be a C-contiguous float64 array of shape \(4, 40\), got float64 \(3"
+    ):
         row_products(basis, block[:3])
     with pytest.raises(ValueError, match="basis must be a C-contiguous"):
         row_products(np.asfortranarray(basis), block)

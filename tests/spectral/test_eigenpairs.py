@@ -3,7 +3,16 @@ import pytest
 from known_graphs import path_graph, path_values, path_vector, product_graph, ring_graph, ring_values, sums
 from scipy import sparse
 
-from gmvae_fast.spectral import EigenConvergenceError, _arpack, _block_lanczos, degrees, eigen, eigenpairs, knn_graph, laplacian
+from gmvae_fast.spectral import (
+    EigenConvergenceError,
+    _arpack,
+    _block_lanczos,
+    degrees,
+    eigen,
+    eigenpairs,
+    knn_graph,
+    laplacian,
+)
 
 METHODS = ["dense", "lanczos", "shift-invert", "chebyshev"]
 GRAPHS = {
@@ -37,6 +46,16 @@ def test_known_spectra(name, method):
     pairs = eigenpairs(matrix, 22, method=method)
     check_pairs(matrix, pairs)
     np.testing.assert_allclose(pairs.values, expected[:22], atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["lanczos", "shift-invert", "chebyshev"])
+@pytest.mark.parametrize("name", ["grid", "torus"])
+def test_operators_fed_to_eigsh(name, method):
+    graph, expected = GRAPHS[name]
+    matrix = laplacian(graph)
+    pairs = eigenpairs(matrix, 15, method=method, iteration="eigsh")
+    check_pairs(matrix, pairs)
+    np.testing.assert_allclose(pairs.values, expected[:15], atol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["lanczos", "shift-invert", "chebyshev"])
