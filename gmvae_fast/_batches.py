@@ -21,7 +21,7 @@ from gmvae_fast.data.on_demand import OnDemandSnapshots
 from gmvae_fast.data.passes import Passes
 from gmvae_fast.data.snapshots import Snapshots
 from gmvae_fast.data.source import SnapshotSource
-from gmvae_fast.data.streaming import shuffled_order
+from gmvae_fast.data.streaming import shuffled_order, window_rows
 
 #: What torch indexes in place; other arrays (big-endian, unsigned, extended precision) are converted batch by batch.
 _TORCH_DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
@@ -121,7 +121,9 @@ class Batches:
         if not isinstance(self._rows, OnDemandSnapshots) or size > min(limit, _HELD_SHARE * free_memory()):
             return False
         held, start = torch.empty(len(self), *self.shape), 0
-        for rows in self.ordered(self.pass_size):
+        # In few pieces, as stored chunks that cross their edges are decoded twice; in many for several workers.
+        together = self.pass_size if self._workers else window_rows(4 * math.prod(self.shape), 1)
+        for rows in self.ordered(together):
             held[start : start + len(rows)] = rows
             start += len(rows)
         self.close()
