@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gmvae_fast._checks import check_integer, nearest
+from gmvae_fast._dense import Dense
 
 NETWORKS = ("auto", "mlp", "conv")
 #: Default widths; not tuned per data set.
@@ -96,7 +97,7 @@ def dense_layers(sizes: Sequence[int]) -> list[nn.Module]:
     """Linear layers of ``sizes`` from input to output, with SiLU between them."""
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise(sizes)):
-        layers += [nn.Linear(a, b)] if i == len(sizes) - 2 else [nn.Linear(a, b), nn.SiLU()]
+        layers += [Dense(a, b)] if i == len(sizes) - 2 else [Dense(a, b), nn.SiLU()]
     return layers
 
 
@@ -119,7 +120,7 @@ class ConvEncoder(nn.Module):
             layers += [convolution(a, b, 3, stride=2, padding=1), nn.SiLU()]
         self.stages = nn.Sequential(*layers)
         grid = _stage_sizes(input_shape[1:], len(channels))[-1]
-        self.head = nn.Linear(channels[-1] * math.prod(grid), n_outputs)
+        self.head = Dense(channels[-1] * math.prod(grid), n_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *grid] -> [N, n_outputs]."""
@@ -141,7 +142,7 @@ class ConvDecoder(nn.Module):
         self.sizes = _stage_sizes(output_shape[1:], len(channels))[::-1]
         self.first = (channels[-1], *self.sizes[0])
         hidden = 4 * channels[-1]
-        self.head = nn.Sequential(nn.Linear(latent_dim, hidden), nn.SiLU(), nn.Linear(hidden, math.prod(self.first)))
+        self.head = nn.Sequential(Dense(latent_dim, hidden), nn.SiLU(), Dense(hidden, math.prod(self.first)))
         outward = (*reversed(channels), output_shape[0])
         self.stages = nn.ModuleList(transposed(a, b, 3, stride=2, padding=1) for a, b in pairwise(outward))
         # torch scales these by the output channels; an output value has 3/2 taps per axis in each input channel.
