@@ -28,7 +28,7 @@ import others
 from gmvae_fast import ops
 from gmvae_fast._threads import threads_for
 from gmvae_fast.training.run import Run
-from plain_torch import PlainGMVAE, PlainTraining
+from plain_torch import PlainGMVAE, PlainTraining, plain_network
 from race import Race, run_race
 
 RATE = 1e-4  # so that none diverges over the epochs of a benchmark, on noise
@@ -88,10 +88,8 @@ def epoch_of(run: Run) -> Callable[[], float]:
 def plain(case: Case, run: Run, x: np.ndarray[Any, Any]) -> PlainTraining:
     """The plain form with the run's networks, mixture and normalised data, after its answers are checked."""
     model = run.model
-    networks = (
-        copy.deepcopy(part).to(memory_format=torch.contiguous_format) for part in (model.encoder, model.decoder)
-    )
-    mine = PlainGMVAE(*map(with_torchs_layers, networks), case.n_components, case.latent_dim)
+    networks = (plain_network(part) for part in (model.encoder, model.decoder))
+    mine = PlainGMVAE(*networks, case.n_components, case.latent_dim)
     for name in ("log_weights", "means", "log_vars"):
         getattr(mine, name).copy_(getattr(model.prior.get(), name))
     rows = model.normalise(torch.from_numpy(x))
@@ -107,18 +105,6 @@ def plain(case: Case, run: Run, x: np.ndarray[Any, Any]) -> PlainTraining:
     torch.testing.assert_close(mine.log_weights.exp().double(), expected / expected.sum(), rtol=1e-3, atol=1e-6)
     mine.load_state_dict(before)
     return PlainTraining(mine, rows, case.batch_size, RATE)
-
-
-def with_torchs_layers(network: nn.Module) -> nn.Module:
-    """`nn.Linear` where the package has its own."""
-    for name, part in network.named_children():
-        if isinstance(part, nn.Linear):
-            plain = nn.Linear(part.in_features, part.out_features)
-            plain.load_state_dict(part.state_dict())
-            setattr(network, name, plain)
-        else:
-            with_torchs_layers(part)
-    return network
 
 
 def shares(case: Case, run: Run) -> dict[str, float]:

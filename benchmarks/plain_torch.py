@@ -6,9 +6,36 @@ latents and a closed-form M-step.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from gmvae_fast.networks import ConvDecoder, ConvEncoder
+
+
+def plain_network(network: nn.Module) -> nn.Module:
+    """The same layers and weights as one writes them: torch's own, in a row, in its default memory order."""
+    if isinstance(network, ConvEncoder):
+        layers = [*network.stages, nn.Flatten(), network.head]
+    elif isinstance(network, ConvDecoder):
+        layers = [*network.head, nn.Unflatten(1, network.first)]
+        for small, large, stage in zip(network.sizes, network.sizes[1:], network.stages, strict=False):
+            up = copy.deepcopy(stage)
+            up.output_padding = tuple(b - (2 * a - 1) for a, b in zip(small, large, strict=True))
+            layers += [nn.SiLU(), up]
+    else:
+        layers = list(network)
+    return nn.Sequential(*map(_plain_layer, layers)).to(memory_format=torch.contiguous_format)
+
+
+def _plain_layer(layer: nn.Module) -> nn.Module:
+    if not isinstance(layer, nn.Linear):
+        return copy.deepcopy(layer)
+    plain = nn.Linear(layer.in_features, layer.out_features)
+    plain.load_state_dict(layer.state_dict())
+    return plain
 
 
 class PlainGMVAE(nn.Module):
