@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_graphs import path_graph, path_values, path_vector, product_graph, ring_graph
+from known_graphs import path_graph, path_values, path_vector, product_graph, ring_graph, ring_values, sums
 from scipy import sparse, stats
 
 from gmvae_fast.spectral import degrees, density_of_states, eigenpairs, knn_graph, laplacian, spectral_measure
@@ -65,6 +65,63 @@ def test_intervals_hold_the_true_energies(name, normalization, steps):
         assert (found.upper >= expected[:, index] - TOLERANCE).all()
         assert (np.abs(found.value - expected[:, index]) <= found.error + TOLERANCE).all()
         assert measure.weights.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def waves_on_a_grid(a, b, indices):
+    """Eigenvectors of the product of two paths, unit length, and their eigenvalues."""
+    vectors = [np.kron(path_vector(a, i), path_vector(b, j)) for i, j in indices]
+    values = [path_values(a)[i] + path_values(b)[j] for i, j in indices]
+    return np.stack([v / np.linalg.norm(v) for v in vectors], axis=1), np.array(values)
+
+
+def waves_on_a_ring(n, indices):
+    vectors = np.stack([np.cos(2 * np.pi * i * np.arange(n) / n) for i in indices], axis=1)
+    return vectors / np.linalg.norm(vectors, axis=0), 2 - 2 * np.cos(2 * np.pi * np.array(indices) / n)
+
+
+def steps_on_a_complete_graph(n):
+    """The constant vector and one orthogonal to it."""
+    vectors = np.stack([np.ones(n), np.where(np.arange(n) < n // 2, 1.0, -1.0)], axis=1)
+    return vectors / np.sqrt(n), np.array([0.0, float(n)])
+
+
+KNOWN = {  # graph, all eigenvalues, some eigenvectors and theirs: closed forms, where no dense solver goes
+    "path": lambda: (
+        path_graph(20_000),
+        path_values(20_000),
+        *waves_on_a_grid(20_000, 1, [(0, 0), (40, 0), (3000, 0), (15_000, 0)]),
+    ),
+    "ring": lambda: (ring_graph(6000), ring_values(6000), *waves_on_a_ring(6000, [0, 30, 900, 2500])),
+    "grid": lambda: (
+        product_graph(path_graph(160), path_graph(130)),
+        sums(path_values(160), path_values(130)),
+        *waves_on_a_grid(160, 130, [(0, 0), (2, 1), (30, 40), (150, 20)]),
+    ),
+    "complete": lambda: (
+        sparse.csr_array(1 - np.eye(1200)),
+        np.r_[0.0, np.full(1199, 1200.0)],
+        *steps_on_a_complete_graph(1200),
+    ),
+}
+
+
+@pytest.mark.parametrize("steps", [20, 80])
+@pytest.mark.parametrize("name", KNOWN)
+def test_errors_are_right_where_the_spectrum_is_known(name, steps):
+    graph, values, vectors, own = KNOWN[name]()
+    matrix = laplacian(graph)
+    energies = np.arange(1, len(own) + 1) / np.arange(1, len(own) + 1).sum()
+    signal = vectors @ np.sqrt(energies)
+    near = 1e-9 * np.maximum(own, 1)
+    some = np.quantile(values, [0.003, 0.1, 0.5, 0.9])
+    points = np.concatenate([own - near, own + near, some + 1e-9 * np.maximum(some, 1)])
+    found = spectral_measure(matrix, signal, steps=steps).cumulative(points)
+    expected = (energies * (own <= points[:, None])).sum(1)
+    assert (np.abs(found.value - expected) <= found.error + 1e-9).all()
+    assert found.error.max() < 1e-6  # four lines: as many steps resolve them
+    count = density_of_states(matrix, steps=steps).count(points)
+    below = (values <= points[:, None]).sum(1)
+    assert ((count.lower <= below) & (below <= count.upper)).all()
 
 
 @pytest.mark.parametrize("name", GRAPHS)
