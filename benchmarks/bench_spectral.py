@@ -120,10 +120,9 @@ def search_with(build: Callable[[np.ndarray], faiss.Index], effort: int, points:
     return index.search(single(points), K + 1)[1]
 
 
-def least_effort(build: Callable[[np.ndarray], faiss.Index], kind: str, n: int, d: int) -> int:
+def least_effort(index: faiss.Index, kind: str, n: int, d: int) -> int:
     """The smallest effort, within 10 %, that finds enough: not part of the contender's time."""
-    points = latents(kind, n, d)
-    index, queries = build(points), single(points)[truth(kind, n, d)[0]]
+    queries = single(latents(kind, n, d))[truth(kind, n, d)[0]]
     effort = 1 if hasattr(index, "nprobe") else K
     while True:
         set_effort(index, effort)
@@ -158,7 +157,7 @@ def test_neighbors(benchmark, contender, kind, n, d):
         function = kdtree if contender == "k-d tree" else flat
     else:
         build = inverted_lists if contender == "FAISS IVF" else hnsw
-        effort = least_effort(build, kind, n, d)
+        effort = least_effort(build(points), kind, n, d)
         benchmark.extra_info["effort"] = effort
         function = functools.partial(search_with, build, effort)
     # One round takes up to minutes, so that it is the timed answer which is checked.
@@ -229,7 +228,7 @@ def test_assembly(benchmark, contender, n, weights, symmetrize, laplacian):
             np.testing.assert_array_equal(mine.indices, right.indices)
             np.testing.assert_allclose(mine.data, right.data, rtol=1e-12)
     del answer
-    benchmark.pedantic(function, args=arguments, warmup_rounds=1, rounds=15 if n <= 100_000 else 7)
+    benchmark.pedantic(function, args=arguments, warmup_rounds=1, rounds=15 if n <= 100_000 else 3)
 
 
 @pytest.mark.parametrize("contender", ["native", "scipy"])

@@ -26,8 +26,10 @@ void laplacian_starts_cpu(const LaplacianArgs<Index>& a, int threads) {
 
 template <typename Index>
 void laplacian_entries_cpu(const LaplacianArgs<Index>& a, int threads) {
+  constexpr std::int64_t kAhead = 32;  // entries
   const CsrView<Index> w = a.adjacency;
-  for_each_range(w.rows, w.starts[w.rows], threads, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t entries = w.starts[w.rows];
+  for_each_range(w.rows, entries, threads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       Index at = a.starts[row];
       const auto put = [&](Index column, double value) {
@@ -36,6 +38,7 @@ void laplacian_entries_cpu(const LaplacianArgs<Index>& a, int threads) {
       };
       // One product of two factors per entry, whichever triangle it is in: exactly symmetric.
       const auto off_diagonal = [&](std::int64_t e) {
+        if (a.symmetric) prefetch(a.inverse_root + w.columns[std::min(e + kAhead, entries - 1)]);
         const double scale = a.symmetric ? a.inverse_root[row] * a.inverse_root[w.columns[e]] : 1.0;
         put(w.columns[e], -(w.values[e] * scale));
       };

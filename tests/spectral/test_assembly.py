@@ -63,7 +63,7 @@ def index_bits(request, monkeypatch):
 @pytest.mark.parametrize("kind", ["uniform", "hubs"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("mutual", [False, True])
-@pytest.mark.parametrize(("n", "k"), [(2, 1), (5, 4), (60, 7), (300, 33)])
+@pytest.mark.parametrize(("n", "k"), [(2, 1), (5, 4), (300, 70), *[(90, k) for k in (8, 9, 12, 13, 16, 17, 32, 33)]])
 def test_equals_scipy(n, k, mutual, weighted, kind, index_bits):
     neighbors = random_lists(n, k, n + k, kind)
     weights = np.random.default_rng(n).random((n, k)) + 0.1 if weighted else None  # the two directions differ
