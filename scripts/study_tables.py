@@ -3,7 +3,8 @@
     python scripts/study_tables.py study/all-quick/results.csv --write docs/study.md
 
 Targets and verdicts, the arms beside each other on every data set (means and standard deviations over seeds), and what
-it took. Everything comes from the result file; nothing is run.
+it took. A star marks a clear difference (p < 0.05, adjusted by Holm) from the first line of a generation table, the
+`block` arm at its own settings, or the last criterion. Everything comes from the result file; nothing is run.
 """
 
 from __future__ import annotations
@@ -55,7 +56,11 @@ def tables(results: Results) -> str:
     """All of them, as Markdown."""
     cases = [CASES[name] for name in results.systems if name in CASES]
     parts = [_origin(results, cases), _targets(results), *(_arms(results, case) for case in cases)]
-    parts += [_answers(results, case, name) for name in OWN_WORK for case in cases]
+    parts += [
+        _answers(results, case, smoothness.NAME, "Agreement of the variants on the order of the arms", 1)
+        for case in cases
+    ]
+    parts += [_answers(results, case, name, QUESTIONS[name].title) for name in OWN_WORK for case in cases]
     parts = [part for part in parts if part]
     return "\n\n".join(parts)
 
@@ -96,14 +101,14 @@ def _arms(results: Results, case: StudyCase) -> str:
     return f"{case.title} (`{case.name}`):\n\n" + markdown(("arm", *(c[0] for c in columns)), rows)
 
 
-def _answers(results: Results, case: StudyCase, question: str) -> str:
-    """First table of a question with work of its own; empty where it was not asked."""
+def _answers(results: Results, case: StudyCase, question: str, title: str, which: int = 0) -> str:
+    """One of the tables of a question; empty where it was not asked. A star marks a clear difference."""
     make = QUESTIONS[question].tables
-    found = make(results, case) if make is not None else ()
+    found = list(make(results, case) if make is not None else ())[which : which + 1]
     if not found or not found[0].rows:
         return ""
     rows = [tuple(_entry(entry) for entry in row) for row in found[0].rows]
-    return f"{QUESTIONS[question].title} (`{case.name}`):\n\n" + markdown(found[0].head, rows)
+    return f"{title} (`{case.name}`):\n\n" + markdown(found[0].head, rows)
 
 
 def _entry(entry: Entry) -> str:
@@ -112,7 +117,12 @@ def _entry(entry: Entry) -> str:
     if isinstance(entry, float | int):
         return f"{entry:.4g}"
     values = entry.spread if isinstance(entry, Compared) else entry
-    return f"{values.mean:.3f}" + ("" if math.isnan(values.std) else f" ± {values.std:.3f}")
+    star = " *" if isinstance(entry, Compared) and entry.is_clear else ""
+    return (
+        ("" if values.n == 0 else f"{values.mean:.3f}")
+        + ("" if math.isnan(values.std) else f" ± {values.std:.3f}")
+        + star
+    )
 
 
 def _cell(values: list[float], *, total: bool) -> str:

@@ -6,6 +6,8 @@ import dataclasses
 import gzip
 import json
 import math
+import multiprocessing
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +36,11 @@ from gmvae_fast.studies.comparison.questions import components, sensitivity
 from gmvae_fast.studies.comparison.questions.regimes import majority_by_run
 from gmvae_fast.studies.comparison.results import Results
 from gmvae_fast.studies.comparison.rows import Row
+from gmvae_fast.studies.comparison.runner import Setting, _outcomes
 from gmvae_fast.studies.comparison.statistics import holm, paired_test, spread
+from gmvae_fast.studies.comparison.study import data_path
 from gmvae_fast.studies.comparison.tables import Compared
+from gmvae_fast.studies.comparison.units import Unit
 from gmvae_fast.studies.folder import StudyError
 from gmvae_fast.training import TrainingDiverged
 
@@ -239,6 +244,21 @@ def test_another_file_in_the_folder_is_refused(tmp_path: Path) -> None:
 def test_unknown_names(tmp_path: Path, system: str, profile: str, arms: list[str] | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run_study(system, tmp_path, profile=profile, arms=arms, progress=False)
+
+
+def test_who_stops_a_study_does_not_wait_for_its_units(study: Path) -> None:
+    case, profile = CASES[SYSTEM], PROFILES["tiny"]
+    setting = Setting(study, {SYSTEM: data_path(case, profile, study / "out")}, {SYSTEM: case}, profile, "", "")
+    outcomes = _outcomes([Unit(SYSTEM, "pca", seed) for seed in range(20)], setting, 2)
+    before = set(multiprocessing.active_children())
+    next(outcomes)
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    with pytest.raises(KeyboardInterrupt):
+        outcomes.throw(KeyboardInterrupt())
+    for process in workers:
+        process.join(60)
+    assert {process.exitcode for process in workers} == {-signal.SIGTERM}
 
 
 def test_a_diverged_run_counts_and_an_error_does_not_end_the_study(

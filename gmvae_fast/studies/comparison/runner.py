@@ -116,6 +116,7 @@ def _outcomes(units: Sequence[Unit], setting: Setting, workers: int) -> Iterator
         return
     # spawn: torch's threads do not survive a fork
     context = multiprocessing.get_context("spawn")
+    before = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             pending: dict[Future[_Outcome | Exception], Unit] = {
@@ -132,6 +133,8 @@ def _outcomes(units: Sequence[Unit], setting: Setting, workers: int) -> Iterator
             ) from err
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - before:
+                process.terminate()  # a unit may take minutes, and nobody would store it
             raise
 
 
