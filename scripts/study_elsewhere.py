@@ -1,7 +1,6 @@
 """Settings of a study's case on runs and seeds that the study does not score.
 
     python scripts/study_elsewhere.py ignition --betas 1,3 --write docs/study.md
-    python scripts/study_elsewhere.py free_stream --betas 1 --write docs/study.md
 
 Other simulated runs (another seed of the design), other seeds of training and split. `block` beside the VAE for each
 beta, and `block` with one component: is what parts it from the VAE the mixture, or the way of training?
@@ -60,11 +59,13 @@ def table(case: StudyCase, profile_name: str, betas: Sequence[float]) -> str:
         bench = Bench(own, profile, snapshots)
         found = {title: [_numbers(bench, arm, k, seed, label) for seed in SEEDS] for title, arm, k in contenders}
         columns = [
-            compare([{s: runs[i][j] for i, s in enumerate(SEEDS)} for runs in found.values()],
-                    {s: found[REFERENCE][i][j] for i, s in enumerate(SEEDS)},
-                    is_reference=[title == REFERENCE for title in found])
+            compare(
+                [{s: runs[i][j] for i, s in enumerate(SEEDS)} for runs in found.values()],
+                {s: found[REFERENCE][i][j] for i, s in enumerate(SEEDS)},
+                is_reference=[title == REFERENCE for title in found],
+            )
             for j in range(3)
-        ]  # fmt: skip
+        ]
         rows += [(f"{beta:g}", title, *map(_cell, cells)) for title, *cells in zip(found, *columns, strict=True)]
     return markdown(("beta", "arm", f"score of {case.main_quantity}", f"ARI with {label}", "pieces of the graph"), rows)
 
