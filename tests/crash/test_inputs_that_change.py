@@ -70,6 +70,7 @@ def test_training_ends_with_the_error_and_continues_bit_for_bit(tmp_path, snapsh
     source = stored(snapshots, path)
     config = gf.TrainConfig(epochs=8, n_init=2, batch_size=16)
     options = {"checkpoint": tmp_path / "c.safetensors", "checkpoint_every": 2, "progress": False, "workers": workers}
+    options["hold_bytes"] = 0  # read in every epoch
 
     def take_away(record):
         if record.epoch == 5:
@@ -84,6 +85,17 @@ def test_training_ends_with_the_error_and_continues_bit_for_bit(tmp_path, snapsh
     gf.fit(undisturbed, snapshots, config, progress=False)
     for name, value in undisturbed.state_dict().items():
         assert value.equal(resumed.state_dict()[name]), name
+
+
+def test_data_held_in_memory_are_needed_once(tmp_path, snapshots):
+    path = tmp_path / "data.h5"
+    source = stored(snapshots, path)
+    config = gf.TrainConfig(epochs=4, n_init=2, batch_size=16)
+    left, undisturbed = gf.GMVAE((1, 8), **MODEL), gf.GMVAE((1, 8), **MODEL)
+    gf.fit(left, source, config, on_epoch=lambda _: path.unlink(missing_ok=True), progress=False)
+    gf.fit(undisturbed, snapshots, config, progress=False)
+    for name, value in undisturbed.state_dict().items():
+        assert value.equal(left.state_dict()[name]), name
 
 
 def test_other_data_under_the_old_name_are_refused(tmp_path, snapshots):
