@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from gmvae_fast.spectral._arrays import FloatArray, IntArray, to_numpy
 from gmvae_fast.spectral._products import multiply
 
 BLOCK_WIDTH = 16  # columns of a product
+LONGEST = 1.25  # times the shortest trajectory of those that are exchanged
+LARGEST_LOG = 700.0  # of a float64
 TIE = 1e-9  # of C: permutations that agree with the observed arrangement up to rounding count as reaching it
 
 
@@ -40,26 +43,54 @@ def group_codes(groups: Any, n: int) -> IntArray | None:
 
 
 def permutations_of(n: int, count: int, seed: int, groups: IntArray | None = None) -> Iterator[IntArray]:
-    """``count`` random permutations [N] of the snapshots; with ``groups``, of whole trajectories.
+    """``count`` random arrangements of the snapshots, int64 [N]: node i gets the value of snapshot ``order[i]``.
 
-    Trajectories are strung together, frames in row order, and so are their nodes. A permutation strings them in another
-    order and lays the values over the nodes again. With trajectories of one length each trajectory then carries the
-    values of another one, frame by frame: exchangeable under the null that the latents know nothing of which run had
-    which values. With unequal lengths the cuts between values and between nodes do not coincide; all values are kept,
-    each once, in the neighbourhood in time that they had, so that only the fragments at the cuts differ from the equal
-    case.
+    Without ``groups`` each is a permutation. With them whole trajectories are exchanged, frame by frame, and only with
+    others of similar length, see `length_classes`: a longer one is cut, a shorter one runs on backwards from its last
+    frame, so that neighbours in time stay neighbours and no node sees a jump that no trajectory has. Between
+    trajectories of one length this is a permutation, and exact if it does not matter which run had which values.
     """
     rng = np.random.default_rng(seed)
     if groups is None:
         for _ in range(count):
             yield rng.permutation(n)
         return
-    strung = np.argsort(groups, kind="stable")
-    pieces = np.split(strung, np.cumsum(np.bincount(groups))[:-1])
+    lengths = np.bincount(groups)
+    frames = np.split(np.argsort(groups, kind="stable"), np.cumsum(lengths)[:-1])
+    classes = length_classes(lengths)
     for _ in range(count):
         order = np.empty(n, np.int64)
-        order[strung] = np.concatenate([pieces[i] for i in rng.permutation(len(pieces))])
+        for members in classes:
+            for here, there in zip(members.tolist(), members[rng.permutation(len(members))].tolist(), strict=True):
+                order[frames[here]] = frames[there][_there_and_back(len(frames[here]), len(frames[there]))]
         yield order
+
+
+def length_classes(lengths: IntArray) -> list[IntArray]:
+    """Trajectories [G] in classes within which the longest has at most `LONGEST` times the frames of the shortest.
+
+    A long trajectory says more about the whole, and may differ otherwise from a short one: exchanged for each other
+    they would not be alike under the null. One that is alone in its class keeps its values, which is exact.
+    """
+    order = np.argsort(lengths, kind="stable")
+    classes: list[list[int]] = []
+    for trajectory in order.tolist():
+        if not classes or lengths[trajectory] > LONGEST * lengths[classes[-1][0]]:
+            classes.append([])
+        classes[-1].append(trajectory)
+    return [np.array(members, np.int64) for members in classes]
+
+
+def count_arrangements(groups: IntArray) -> float:
+    """In how many ways trajectories can be exchanged, infinite beyond float64: no p-value is below its inverse."""
+    logs = [math.lgamma(len(members) + 1) for members in length_classes(np.bincount(groups))]
+    return float(np.round(math.exp(sum(logs)))) if sum(logs) < LARGEST_LOG else math.inf
+
+
+def _there_and_back(count: int, length: int) -> IntArray:
+    """The first ``count`` of 0, 1, ..., length - 1, length - 1, ..., 1, 0, 0, 1, ..."""
+    steps = np.arange(count) % (2 * length)
+    return np.where(steps < length, steps, 2 * length - 1 - steps)
 
 
 def permuted_geary(
@@ -68,19 +99,24 @@ def permuted_geary(
     """C of the ``signals`` [N, S], centred and not constant, under ``count`` permutations, float64 [count, S].
 
     All signals share each permutation and each product with the graph. C is formed as f'(Deg - W)f: near its mean
-    under the null nothing cancels.
+    under the null nothing cancels. It is 0, as smooth as can be, where exchanged trajectories leave a signal constant.
     """
     n, n_signals = signals.shape
     degree = np.asarray(graph.sum(axis=1), np.float64)
-    factor = (n - 1) / (degree.sum() * np.einsum("ns,ns->s", signals, signals))
+    squares = np.einsum("ns,ns->s", signals, signals)
     orders = permutations_of(n, count, seed, groups)
     found = np.empty((count, n_signals))
     together = max(1, BLOCK_WIDTH // n_signals)
     for start in range(0, count, together):
         stop = min(start + together, count)
         block = np.concatenate([signals[next(orders)] for _ in range(start, stop)], axis=1)
+        norms = np.tile(squares, stop - start)
+        if groups is not None:  # trajectories of unequal length: not every value occurs once
+            constant = np.ptp(block, axis=0) == 0
+            block -= block.mean(axis=0)
+            norms = np.where(constant, np.inf, np.einsum("ns,ns->s", block, block))
         energy = degree @ (block * block) - np.einsum("ns,ns->s", block, multiply(graph, block))
-        found[start:stop] = factor * energy.reshape(stop - start, n_signals)
+        found[start:stop] = ((n - 1) / degree.sum() * energy / norms).reshape(stop - start, n_signals)
     return found
 
 

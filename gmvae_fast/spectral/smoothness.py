@@ -32,8 +32,15 @@ from gmvae_fast.spectral.geary import (
 from gmvae_fast.spectral.graph import KnnGraph, SymmetrizeName, WeightsName, as_graph, build_graph
 from gmvae_fast.spectral.neighbors import IndexName, Neighbors
 from gmvae_fast.spectral.results import LazySpectrum, SignalSmoothness, SmoothnessResult
-from gmvae_fast.spectral.significance import adjusted_log10_p, group_codes, permutation_p_values, permuted_geary
+from gmvae_fast.spectral.significance import (
+    adjusted_log10_p,
+    count_arrangements,
+    group_codes,
+    permutation_p_values,
+    permuted_geary,
+)
 
+FEWEST_ARRANGEMENTS = 20  # of trajectories, for a p-value of 0.05
 CONSTANT_TOLERANCE = 8 * float(np.finfo(np.float64).eps)  # of the largest magnitude: what rounding alone can leave
 
 
@@ -75,7 +82,8 @@ def smoothness(
         Categories; each is scored against the rest, under the name ``"label=<value>"``, see `one_vs_rest`.
     groups : array [N], optional
         Trajectory of every snapshot. Frames of one run are not independent: with groups, permutations exchange and
-        bootstrap samples draw whole trajectories, their frames in row order.
+        bootstrap samples draw whole trajectories, their frames in row order. Only trajectories of similar length are
+        exchanged, see `permutations_of`.
     permutations : int
         Number of random permutations for a Monte Carlo p-value, such as 999; 0 for none. See `permutations_of`.
     bootstrap : int
@@ -100,7 +108,8 @@ def smoothness(
     -----
     UserWarning
         If a signal is constant or the graph has no edges: the score is then undefined, and every number is
-        NaN.
+        NaN. If permutations are asked for and the trajectories can be exchanged in fewer than 20 ways: no p-value
+        is then below 0.05.
 
     Notes
     -----
@@ -135,6 +144,14 @@ def smoothness(
         if latents is not None and len(to_numpy(latents)) != adjacency.shape[0]:
             raise ValueError(f"graph has {adjacency.shape[0]} nodes, but there are {len(to_numpy(latents))} latents")
     plan = _Resampling.of(adjacency.shape[0], groups, permutations, bootstrap, confidence, seed)
+    ways = count_arrangements(plan.groups) if plan.permutations and plan.groups is not None else math.inf
+    if ways < FEWEST_ARRANGEMENTS:
+        warnings.warn(
+            f"trajectories of similar length can be exchanged in {ways:.0f} way(s) only: p_permutation cannot be "
+            f"below {1 / ways:.2g}; it takes more runs of similar length",
+            UserWarning,
+            stacklevel=2,
+        )
     fields = _collect(signals, labels, adjacency.shape[0])
     prepared = _PreparedGraph.of(adjacency)
     centred = {name: _centre(values) for name, values in fields.items()}

@@ -1,15 +1,20 @@
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from known_graphs import geary_c, path_graph, random_graph, ring_graph
 from scipy import sparse, stats
 
 from gmvae_fast.spectral import WeightSums, knn_graph, randomization_variance, smoothness
 from gmvae_fast.spectral.geary import kurtosis
 from gmvae_fast.spectral.significance import (
+    LONGEST,
     adjusted_log10_p,
+    count_arrangements,
     group_codes,
     permutation_p_values,
     permutations_of,
@@ -62,15 +67,21 @@ def test_white_noise_has_uniform_p_values():
     assert stats.kstest(p, "uniform").pvalue > 1e-3
 
 
-def test_time_resolved_noise_is_smooth_for_frames_but_not_for_trajectories():
+EQUAL = np.full(30, 20)
+UNEQUAL = np.exp(np.random.default_rng(1).uniform(np.log(5), np.log(60), 40)).astype(int)
+ONE_LONG = np.r_[250, np.full(29, 10)]
+
+
+@pytest.mark.parametrize("lengths", [EQUAL, UNEQUAL, ONE_LONG], ids=["equal", "unequal", "one long"])
+@pytest.mark.parametrize("step", [0.0, 0.1], ids=["constant", "walk"])
+def test_time_resolved_noise_is_smooth_for_frames_but_not_for_trajectories(lengths, step):
     """Runs drawn anywhere, each a slow random walk: only exchanging whole runs gives an honest p-value."""
     rng = np.random.default_rng(0)
-    runs, frames = 30, 20
-    groups = np.repeat(np.arange(runs), frames)
+    groups = np.repeat(np.arange(len(lengths)), lengths)
     frames_p, runs_p = [], []
     for seed in range(40):
-        latents = (rng.normal(size=(runs, 1, 2)) + 0.05 * rng.normal(size=(runs, frames, 2)).cumsum(1)).reshape(-1, 2)
-        signal = (rng.normal(size=(runs, 1)) + 0.1 * rng.normal(size=(runs, frames)).cumsum(1)).ravel()
+        latents = np.concatenate([rng.normal(size=2) + 0.05 * rng.normal(size=(n, 2)).cumsum(0) for n in lengths])
+        signal = np.concatenate([rng.normal() + step * rng.normal(size=n).cumsum() for n in lengths])
         frames_p.append(smoothness(latents, signal, permutations=99, seed=seed)["signal"].p_permutation)
         runs_p.append(smoothness(latents, signal, permutations=99, seed=seed, groups=groups)["signal"].p_permutation)
     assert max(frames_p) == 0.01
@@ -86,11 +97,56 @@ def test_equal_trajectories_exchange_their_values_frame_by_frame():
             assert (order[first], order[second]) in {(0, 2), (1, 3), (4, 5)}
 
 
-def test_unequal_trajectories_are_strung_in_another_order():
-    groups = np.array([0, 0, 0, 1, 2, 2])
-    strings = {tuple(order) for order in permutations_of(6, 200, 0, groups)}
-    pieces = [(0, 1, 2), (3,), (4, 5)]
-    assert strings == {sum((pieces[i] for i in p), ()) for p in itertools.permutations(range(3))}
+def test_trajectories_of_similar_length_are_cut_or_run_on_backwards():
+    groups = np.repeat([0, 1, 2], [5, 4, 1])
+    orders = {tuple(order.tolist()) for order in permutations_of(10, 50, 0, groups)}
+    assert orders == {(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), (5, 6, 7, 8, 8, 0, 1, 2, 3, 9)}
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=12), seed=st.integers(0, 100))
+@settings(max_examples=60, deadline=None)
+def test_only_trajectories_of_similar_length_are_exchanged(lengths, seed):
+    groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(lengths)), lengths))
+    for order in permutations_of(len(groups), 3, seed, groups):
+        sources = [np.unique(groups[order[groups == g]]) for g in range(len(lengths))]
+        assert all(len(source) == 1 for source in sources)
+        assert sorted(np.concatenate(sources).tolist()) == list(range(len(lengths)))
+        for g, (source,) in enumerate(sources):
+            assert max(lengths[g], lengths[source]) <= LONGEST * min(lengths[g], lengths[source])
+    assert count_arrangements(groups) <= math.factorial(len(lengths))
+
+
+def test_number_of_arrangements():
+    assert count_arrangements(np.repeat(np.arange(4), 7)) == 24
+    assert count_arrangements(np.repeat(np.arange(4), [1, 10, 12, 100])) == 2
+    assert count_arrangements(np.arange(1000)) == math.inf
+
+
+def test_c_of_exchanged_trajectories_follows_its_definition():
+    """Runs of 4 and 5: values are not each there once, so that mean and norm are those of the arrangement."""
+    weights, groups, signals = random_graph(9, 1), np.repeat([0, 1], [4, 5]), centred(9, 2, 2)
+    found = permuted_geary(sparse.csr_array(weights), signals, 6, 7, groups)
+    for row, order in zip(found, permutations_of(9, 6, 7, groups), strict=True):
+        np.testing.assert_allclose(row, [geary_c(weights, signals[order, i]) for i in range(2)], rtol=1e-12)
+
+
+def test_an_arrangement_that_leaves_nothing_counts_as_reaching_the_observed_one():
+    """The one frame that differs is the last of a longer run: cut off in half of the arrangements."""
+    groups, signal = np.repeat([0, 1], [5, 4]), np.zeros(9)
+    signal[4] = 1.0
+    found = permuted_geary(sparse.csr_array(random_graph(9, 1)), (signal - signal.mean())[:, None], 40, 0, groups)
+    assert set(np.round(found[:, 0], 6)) == {0.0, round(geary_c(random_graph(9, 1), signal), 6)}
+
+
+def test_trajectories_that_cannot_be_exchanged_are_told():
+    latents, groups = np.random.default_rng(0).normal(size=(60, 2)), np.repeat([0, 1, 2], [10, 20, 30])
+    with pytest.warns(UserWarning, match=r"exchanged in 1 way\(s\) only: p_permutation cannot be below 1"):
+        found = smoothness(latents, latents[:, 0], groups=groups, permutations=19)
+    assert found["signal"].p_permutation == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smoothness(latents, latents[:, 0], groups=groups, bootstrap=5)
+        smoothness(latents, latents[:, 0], groups=np.arange(60) // 10, permutations=19)
 
 
 def test_adjustment_is_scipys_where_that_does_not_underflow():
