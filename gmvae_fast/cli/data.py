@@ -16,8 +16,10 @@ FieldsOption = Annotated[str | None, typer.Option(help="Fields or channels, like
 FormatOption = Annotated[
     str, typer.Option("--format", help="auto, or a layout of open_snapshots.", autocompletion=complete_layout)
 ]
-DimsOption = Annotated[str | None, typer.Option(help="Axes of the arrays, like 'b t x y c'.")]
-QuantitiesOption = Annotated[Path | None, typer.Option(help="CSV table of quantities beside the data.")]
+DimsOption = Annotated[
+    str | None, typer.Option(help="Axes of the arrays, like 'b t x y c', or array by array: 'u=t y x; k=t y x c'.")
+]
+QuantitiesOption = Annotated[Path | None, typer.Option(help="CSV or Parquet table of quantities beside the data.")]
 CropOption = Annotated[str | None, typer.Option(help="Cells kept, like x=10:50,y=:32; y from 0 at the lowest row.")]
 StrideOption = Annotated[str | None, typer.Option(help="Every so many cells, like 2 or x=2,y=1.")]
 PatchOption = Annotated[str | None, typer.Option(help="Cut snapshots into patches of z,y,x cells, like 32,32,32.")]
@@ -47,7 +49,7 @@ def inspect(
 
     window = _window(crop, stride, patch, patch_step, shape, resampling)
     description = inspect_snapshots(
-        paths, fields=split(fields), format=layout, dims=dims, quantities=quantities, nan=nan, window=window
+        paths, fields=split(fields), format=layout, dims=_dims(dims), quantities=quantities, nan=nan, window=window
     )
     return Result(as_text(description), description, passed=description["recognised"])
 
@@ -77,10 +79,20 @@ def convert(
     from gmvae_fast.data import convert_snapshots, open_snapshots
 
     window = _window(crop, stride, patch, patch_step, shape, resampling)
-    source = open_snapshots(paths, split(fields), layout, dims, quantities=quantities, nan=nan, window=window)
+    source = open_snapshots(paths, split(fields), layout, _dims(dims), quantities=quantities, nan=nan, window=window)
     with run_progress(f"writing {out}", enabled=not quiet) as show:
         convert_snapshots(source, out, dtype=dtype, compression=compression, overwrite=overwrite, progress=show)
     return Result(f"{out}: {source!r}", {"path": out, **described(source)})
+
+
+def _dims(text: str | None) -> str | dict[str, str] | None:
+    """Axes of all arrays, or NAME=AXES separated by semicolons."""
+    if text is None or "=" not in text:
+        return text
+    pairs = [part.rpartition("=") for part in text.split(";") if part.strip()]
+    if not all(equals and name.strip() for name, equals, _ in pairs):
+        raise ValueError(f"--dims must be like 'b t x y c' or 'u=t y x; k=t y x c', got {text!r}")
+    return {name.strip(): axes.strip() for name, _, axes in pairs}
 
 
 def _window(

@@ -208,6 +208,11 @@ def _jobs(paths: list[str], options: FrameOptions, format: str) -> list[_Job]:
     jobs: list[_Job] = []
     frames: dict[tuple[str, str], list[str]] = {}
     for path, kind in zip(paths, kinds, strict=True):
+        if kind is None and os.path.isdir(path):
+            raise SnapshotFileError(
+                f"{path}: a folder of neither images nor VTK files, and no Zarr store; folders of frames and other "
+                f"files are given themselves: {os.path.join(path, '*')}"
+            )
         if kind is None:
             suffixes = sorted({s for _, known, _ in FORMATS.values() for s in known})
             raise SnapshotFileError(f"{path}: no reader for {Path(path).suffix!r}; readable are {', '.join(suffixes)}")

@@ -170,6 +170,37 @@ def test_the_commands(tmp_path):
         assert done.exit_code == 0, (command, done.output, done.exception)
 
 
+def test_axes_array_by_array_on_the_command_line(tmp_path):
+    u, k = np.random.default_rng(0).standard_normal((2, 3, 4, 5, 2)), np.ones((2, 3, 4, 5))
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        f["flow/u"], f["flow/k"] = u, k
+    dims = "flow/u=b t -y x c; flow/k = b t -y x"
+    done = run("convert", tmp_path / "a.h5", "--dims", dims, "--out", tmp_path / "b.h5", "--quiet")
+    assert done.exit_code == 0, done.output
+    data = open_snapshots(tmp_path / "b.h5")
+    assert data.field_names == ("flow/u_0", "flow/u_1", "flow/k")
+    np.testing.assert_array_equal(data.fields[4, 0], u[1, 1, ::-1, :, 0].astype(np.float32))
+    refused = run("inspect", tmp_path / "a.h5", "--dims", "b t y x; flow/k=b t y x")
+    assert refused.exit_code == 1
+    assert "u=t y x; k=t y x c" in str(refused.output) + str(refused.exception)
+
+
+def test_a_folder_of_folders_says_what_to_give(tmp_path):
+    (tmp_path / "frames" / "run1").mkdir(parents=True)
+    with pytest.raises(SnapshotFileError, match=r"frames: a folder of neither images .*frames/\*"):
+        open_snapshots(tmp_path / "frames")
+
+
+def test_npy_files_of_something_else(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{1: 2}], dtype=object), allow_pickle=True)
+    (tmp_path / "b.npy").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    for name in "ab":
+        for lazy in (None, True):
+            with pytest.raises(SnapshotFileError, match=rf"{name}\.npy") as caught:
+                open_snapshots(tmp_path / f"{name}.npy", lazy=lazy)
+            assert "allow_pickle" not in str(caught.value)
+
+
 def test_an_unknown_layout_is_listed_with_what_to_pass(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as f:
         f["run/u"] = np.zeros((3, 4, 5))

@@ -219,6 +219,58 @@ def test_image_series(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "axes", "options"),
+    [("f.tif", "TCYX", {"imagej": True}), ("f.ome.tif", "TCYX", {}), ("f.ome.tif", "CTYX", {})],
+)
+def test_pages_along_channels_are_channels(tmp_path, name, axes, options):
+    frames = np.arange(3 * 2 * 4 * 5, dtype=np.uint8).reshape(3, 2, 4, 5)
+    stored = frames if axes == "TCYX" else np.ascontiguousarray(frames.swapaxes(0, 1))
+    tifffile.imwrite(tmp_path / name, stored, metadata={"axes": axes}, **options)
+    data = open_snapshots(tmp_path / name)
+    np.testing.assert_array_equal(data.fields, frames[:, :, ::-1])
+    assert data.field_names == ("frames_0", "frames_1")
+
+
+def test_an_imagej_stack_is_a_film_and_planes_of_colours_are_channels(tmp_path):
+    frames = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
+    tifffile.imwrite(tmp_path / "stack.tif", frames, imagej=True, metadata={"axes": "ZYX"})
+    np.testing.assert_array_equal(open_snapshots(tmp_path / "stack.tif").fields, frames[:, None, ::-1])
+    colours = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(2, 3, 4, 5)
+    tifffile.imwrite(tmp_path / "planes.tif", colours, photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(open_snapshots(tmp_path / "planes.tif").fields, colours[:, :, ::-1])
+
+
+def test_pages_that_are_no_film_are_refused(tmp_path):
+    values = np.zeros((2, 3, 4, 5), np.uint8)
+    tifffile.imwrite(tmp_path / "volumes.tif", values, imagej=True, metadata={"axes": "TZYX"})
+    tifffile.imwrite(tmp_path / "unnamed.tif", values, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "tiles.tif", np.zeros((16, 32, 32), np.uint8), volumetric=True, tile=(16, 16, 16))
+    for name, message in (("volumes", "axes T Z"), ("unnamed", "axes Q Q"), ("tiles", "page 0 has the axes ZYX")):
+        with pytest.raises(SnapshotFileError, match=rf"{name}\.tif.*{message}"):
+            open_snapshots(tmp_path / f"{name}.tif")
+
+
+@pytest.mark.parametrize("contiguous", [True, False])
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+def test_a_film_cut_short_is_refused_not_shortened(tmp_path, contiguous, part):
+    frames = np.random.default_rng(0).integers(0, 255, (8, 20, 30), dtype=np.uint8)
+    with tifffile.TiffWriter(tmp_path / "film.tif") as film:
+        for frame in frames:
+            film.write(frame, contiguous=contiguous)
+    content = (tmp_path / "film.tif").read_bytes()
+    (tmp_path / "film.tif").write_bytes(content[: int(part * len(content))])
+    with pytest.raises(SnapshotFileError, match=r"film\.tif"):
+        open_snapshots(tmp_path / "film.tif").read(np.arange(8))
+
+
+def test_pages_that_the_description_promises_must_be_there(tmp_path):
+    """Written by tifffile and by ImageJ beyond 4 GB: one page, whose description tells of the others."""
+    tifffile.imwrite(tmp_path / "film.tif", np.zeros((6, 20, 30), np.uint8), metadata={"axes": "TYX"}, truncate=True)
+    with pytest.raises(SnapshotFileError, match=r"tells of 6 pages \(T: 6\), it has 1"):
+        open_snapshots(tmp_path / "film.tif")
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"roi": (0, 9, 0, 4)}, "roi"),
@@ -391,6 +443,22 @@ def test_a_missing_package_is_named(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(ImportError, match=r"needs h5py: pip install 'gmvae_fast\[data\]'"):
         open_snapshots(folder[0] / "a.h5", dims="b t y x")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_fields_of_a_zarr_store_are_in_the_order_of_their_names(tmp_path, version, monkeypatch):
+    """Whatever the order in which the folder lists them."""
+    written = xarray.Dataset(
+        {name: (("time", "y", "x"), np.full((2, 3, 4), i, np.float32)) for i, name in enumerate("wuv")}
+    )
+    written.to_zarr(tmp_path / "a.zarr", zarr_format=version, consolidated=False)
+    members = zarr.Group.members
+    for turned in (False, True):
+        listed = (lambda group, **options: tuple(reversed(members(group, **options)))) if turned else members
+        monkeypatch.setattr(zarr.Group, "members", listed)
+        data = open_snapshots(tmp_path / "a.zarr")
+        assert data.field_names == ("u", "v", "w")
+        np.testing.assert_array_equal(data.fields[0, :, 0, 0], [1, 2, 0])
 
 
 def test_zarr_arrays_without_a_group(tmp_path):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import numpy.typing as npt
 from gmvae_fast.data.fingerprint import array_digest
 
 from .container import Container, require
-from .hostile import check_inflated, check_size, may_inflate
+from .hostile import check_size
+from .tiff_pages import frame_pages, read_page
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".png")
@@ -103,7 +105,7 @@ class FrameStack:
     def __init__(self, files: list[str], options: FrameOptions) -> None:
         self._options = options
         self._tiffs: OrderedDict[str, Any] = OrderedDict()
-        self._pages = [(f, page) for f in files for page in range(self._page_count(f))]
+        self._pages = [(f, pages) for f in files for pages in self._pages_of(f)]
         self._raw_shape = self._decode(0).shape
         self._background = self._make_background()
         first = self._frame(0)
@@ -122,8 +124,11 @@ class FrameStack:
         while self._tiffs:
             self._tiffs.popitem()[1].close()
 
-    def _page_count(self, file: str) -> int:
-        return len(self._tiff(file).pages) if file.lower().endswith(TIFF_SUFFIXES) else 1
+    def _pages_of(self, file: str) -> list[tuple[int, ...]]:
+        if not file.lower().endswith(TIFF_SUFFIXES):
+            return [(0,)]
+        with _named(file):
+            return frame_pages(self._tiff(file))
 
     def _tiff(self, file: str) -> Any:
         if file not in self._tiffs:
@@ -135,18 +140,20 @@ class FrameStack:
         return self._tiffs[file]
 
     def _decode(self, index: int) -> npt.NDArray[Any]:
-        file, page = self._pages[index]
+        file, pages = self._pages[index]
         if file.lower().endswith(TIFF_SUFFIXES):
-            image = _decoded_page(self._tiff(file).pages[page])
+            with _named(file):
+                images = [read_page(self._tiff(file).pages[page]) for page in pages]
+            image = images[0] if len(images) == 1 else np.stack(images, axis=-1)
         else:
             pillow = require("PIL.Image", f"{file} (PNG)")
             with pillow.open(file) as opened:
                 check_size("a frame", (opened.height, opened.width, len(opened.getbands())), np.float64)
                 image = np.asarray(opened.convert("RGB") if opened.mode == "P" else opened)
         if image.ndim not in (2, 3):
-            raise ValueError(f"{file}: frame {page} has shape {image.shape}, expected [H, W] or [H, W, colours]")
+            raise ValueError(f"{file}: frame {pages[0]} has shape {image.shape}, expected [H, W] or [H, W, colours]")
         if index and image.shape != self._raw_shape:
-            raise ValueError(f"{file}: frame {page} has shape {image.shape}, the first one {self._raw_shape}")
+            raise ValueError(f"{file}: frame {pages[0]} has shape {image.shape}, the first one {self._raw_shape}")
         return image
 
     def _make_background(self) -> npt.NDArray[np.float32] | None:
@@ -173,21 +180,13 @@ class FrameStack:
         return _reduced(image, self._options.downsample)
 
 
-#: TIFF's numbers of compressions that inflate without end, and what numcodecs calls them.
-_COMPRESSIONS = {8: "zlib", 32946: "zlib", 34925: "lzma", 50000: "zstd"}
-
-
-def _decoded_page(page: Any) -> npt.NDArray[Any]:
-    """A page of a TIFF file, once its size and that of its compressed pieces are known."""
-    check_size("a frame", page.shape, np.float64)
-    codec = _COMPRESSIONS.get(int(page.compression))
-    if codec is not None:
-        piece = math.prod(page.chunks, start=page.dtype.itemsize)
-        for offset, stored in zip(page.dataoffsets, page.databytecounts, strict=True):
-            if may_inflate(stored) or codec != "zlib":
-                page.parent.filehandle.seek(offset)
-                check_inflated("a piece of a frame", codec, page.parent.filehandle.read(stored), piece)
-    return np.asarray(page.asarray())
+@contextmanager
+def _named(file: str) -> Iterator[None]:
+    """Errors name the file, one of a folder's."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def _reduced(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:

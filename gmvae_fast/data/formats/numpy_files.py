@@ -15,6 +15,8 @@ from .container import Container, StoredArray
 
 def open_npy(path: str) -> Container:
     """One array, called "data"."""
+    with open(path, "rb") as file:
+        npy_header(file)  # numpy's own errors advise to unpickle
     return Container({"data": np.load(path, mmap_mode="r", allow_pickle=False)})
 
 

@@ -37,7 +37,8 @@ def open_zarr(path: str) -> Container:
         root = zarr.open(path, mode="r")
     except FileNotFoundError as error:
         raise ValueError(f"no group or array is described in it ({error})") from None
-    members = {"data": root} if isinstance(root, zarr.Array) else dict(root.members(max_depth=None))
+    # Sorted: a folder lists its members in any order, and the order of the fields is that of the channels.
+    members = {"data": root} if isinstance(root, zarr.Array) else dict(sorted(root.members(max_depth=None)))
     arrays: dict[str, StoredArray] = {}
     attributes: dict[str, Any] = {"": {k: plain(v) for k, v in root.attrs.asdict().items()}}
     dims: dict[str, tuple[str, ...]] = {}

@@ -15,7 +15,9 @@ def recognise(container: Container, request: Request) -> FileLayout | None:
         return None
     key, array = next(iter(container.arrays.items()))
     if len(array.shape) not in _AXES:
-        raise LayoutError(f"{key} has shape {array.shape}, expected [N, L], [N, H, W] or [N, C, *grid]")
+        raise LayoutError(
+            f"{key} has shape {array.shape}, expected [N, L], [N, H, W] or [N, C, *grid]; for others say dims"
+        )
     axes = _AXES[len(array.shape)]
     channels = tuple(f"field_{i}" for i in range(array.shape[1] if "c" in axes else 1))
     return FileLayout("array", (make_block(container, [Variable(key, key, axes, channels)], request),))
