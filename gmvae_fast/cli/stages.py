@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @command
 def train(
-    data: Annotated[Path, typer.Argument(help="Snapshot file.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Snapshot file, folder, store or pattern, opened without options; else convert first."),
+    ],
     out: Annotated[Path, typer.Option(help="Study folder; each seed gets a folder in it.")],
     latent_dim: int = 2,
     components: Annotated[int, typer.Option(help="Number of mixture components K.")] = 3,

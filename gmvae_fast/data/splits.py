@@ -119,8 +119,9 @@ def split_by_trajectory(
         members = np.flatnonzero(groups == group)
         if len(members) < least:
             what = "the data" if stratify is None else f"group {group}"
+            advice = "; a single run is split by time (split_by_time, --split time)" if len(trajectories) == 1 else ""
             raise ValueError(
-                f"{what} has {len(members)} trajectories; every part needs one, so at least {least} are needed"
+                f"{what} has {len(members)} trajectories; every part needs one, so at least {least} are needed{advice}"
             )
         n_test = share(test_fraction, len(members), least - 1)
         n_validation = share(validation_fraction, len(members), 1, len(members) - n_test) if validation_fraction else 0

@@ -160,7 +160,8 @@ def sweep_figure(scores: Scores) -> Image | None:
         y = np.array([point.scores.get(name, np.nan) for point in points])
         left.plot(k, y, line_style(i), color=color(i), marker="o", ms=3.5, label=plain(name, 28))
     left.set(xlabel="neighbours per snapshot", ylabel="score (1 smooth, 0 chance)")
-    left.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
+    if signals:
+        left.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
     right.plot(k, [point.n_components for point in points], color="#333333", marker="s", ms=4)
     right.set(xlabel="neighbours per snapshot", ylabel="connected components of the graph")
     right.set_ylim(bottom=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +170,7 @@ def embed_seed(
                 "component": gamma.argmax(1),
                 "is_test": is_test,
                 "is_train": is_train,
-                **{f"quantity_{k}": v for k, v in snapshots.quantities.items()},
+                **{f"quantity_{k}": v for k, v in known_quantities(snapshots).items()},
                 **{f"label_{k}": v for k, v in snapshots.labels.items()},
             },
         )
@@ -224,9 +224,11 @@ def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_n
         finite = np.isfinite(latents["mean"]).all(1)
         if not finite.all():  # snapshots with gaps, which training left out
             snapshots, latents = snapshots.subset(finite), {k: v[finite] for k, v in latents.items()}
-        signals, skipped = usable_signals(snapshots)
+        signals, skipped = usable_signals(known_quantities(snapshots))
         counts = sorted({n_neighbors, *(k for k in SWEEP if k < len(snapshots))})
-        sweep = spectral.neighbor_sweep(latents["mean"], signals, counts)
+        # The graph is described where there is nothing to score, too: by the numbers of its nodes, which are left out.
+        asked = signals or {"": np.arange(len(snapshots), dtype=np.float64)}
+        sweep = spectral.neighbor_sweep(latents["mean"], asked, counts)
         result = sweep[n_neighbors]
         modes = min(LOW_FREQUENCY_MODES, len(snapshots))
         rows = [
@@ -236,6 +238,7 @@ def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_n
                 "low_frequency_energy": s.low_frequency_energy(modes),
             }
             for signal, s in result.items()
+            if signal in signals
         ]
         folder.write_json(
             f"{name}/scores.json",
@@ -249,7 +252,7 @@ def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_n
                 "skipped": skipped,
                 "left_out": int((~finite).sum()),
                 "neighbor_sweep": [
-                    {"n_neighbors": k, "n_components": r.n_components, "scores": {n: s.score for n, s in r.items()}}
+                    {"n_neighbors": k, "n_components": r.n_components, "scores": {n: r[n].score for n in signals}}
                     for k, r in zip(counts, sweep, strict=True)
                 ],
             },
@@ -257,10 +260,20 @@ def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_n
         folder.write_json(f"{name}/metrics.json", _metrics(folder, snapshots, seed, latents))
 
 
-def usable_signals(snapshots: SnapshotSource) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+def known_quantities(snapshots: SnapshotSource) -> dict[str, np.ndarray[Any, Any]]:
+    """Those of the snapshots, and the time where it differs: files have it for all, and it is often all they have."""
+    found = dict(snapshots.quantities)
+    if "time" not in {*found, *snapshots.labels} and len(snapshots) and np.ptp(snapshots.time) > 0:
+        found["time"] = np.asarray(snapshots.time)
+    return found
+
+
+def usable_signals(
+    quantities: Mapping[str, np.ndarray[Any, Any]],
+) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
     """Quantities that can be scored, and why the others cannot."""
     signals, skipped = {}, {}
-    for name, values in snapshots.quantities.items():
+    for name, values in quantities.items():
         if not np.isfinite(values).all():
             skipped[name] = f"not defined for {int((~np.isfinite(values)).sum())} snapshots"
         elif np.ptp(values) <= 1e-12 * np.abs(values).max():

@@ -51,6 +51,31 @@ def test_json_of_every_stage(run, snapshots):
     assert result("info")["versions"]["gmvae_fast"]
 
 
+@pytest.mark.filterwarnings("error")
+def test_data_without_quantities_are_scored_by_time_or_not_at_all(run, tmp_path):
+    """To the report in both cases: files of others often hold fields and times only."""
+    fields = np.random.default_rng(0).normal(size=(40, 1, 6, 6)).astype(np.float32)
+    np.save(tmp_path / "bare.npy", fields)
+    Snapshots(fields, ("u",), trajectory=np.arange(40) // 8, time=np.arange(40.0) % 8).save(tmp_path / "timed.npz")
+    for name, signals in (("bare.npy", []), ("timed.npz", ["time"])):
+        small = ["--out", f"s_{name}", *SMALL[2:]]
+        for command in (("train", name, *small), ("embed", f"s_{name}"), ("score", f"s_{name}", "--neighbors", 4)):
+            code, _, err = run(*command)
+            assert code == 0, err
+        scores = json.loads((tmp_path / f"s_{name}/seed_0/scores.json").read_text())
+        assert [row["signal"] for row in scores["rows"]] == signals
+        assert all(list(point["scores"]) == signals for point in scores["neighbor_sweep"])
+        assert scores["n_components"] >= 1
+        assert run("report", f"s_{name}")[0] == 0
+
+
+def test_a_single_run_is_told_how_it_can_be_split(run, tmp_path):
+    Snapshots(np.zeros((9, 1, 4, 4)), ("u",), trajectory=np.zeros(9, np.int64), time=np.arange(9.0)).save("one.npz")
+    code, _, err = run("train", "one.npz", *SMALL)
+    assert code == 1
+    assert "--split time" in err
+
+
 def test_json_of_a_system(run, tmp_path, monkeypatch):
     monkeypatch.setenv("GMVAE_FAST_CACHE", str(tmp_path / "cache"))
     arguments = ["simulate", "surface_reaction", "--size", "tiny", "--out", "r.npz", "--json"]

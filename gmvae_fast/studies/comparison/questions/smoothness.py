@@ -21,7 +21,7 @@ OTHER_WEIGHTS: tuple[WeightsName, ...] = ("gaussian", "distance")
 def measure(trained: Trained) -> Iterator[Measure]:
     """Scores of every usable quantity on the graph of the protocol, and the variants of the metric."""
     settings = trained.bench.profile.graph
-    signals = usable_signals(trained.bench.snapshots)[0]
+    signals = usable_signals(trained.bench.snapshots.quantities)[0]
     counts = sorted({settings.n_neighbors, *settings.other_neighbors})
     by_count = spectral.neighbor_sweep(trained.latents, signals, counts)
     result = by_count[settings.n_neighbors]
