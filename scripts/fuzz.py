@@ -41,6 +41,8 @@ from fuzz_readers import READERS, Reader
 
 #: Of one case: address space beyond what the process starts with, resident memory beyond it, seconds.
 ADDRESS_SPACE, RESIDENT, SECONDS = 3 * 2**30, 2**30, 20.0
+#: What the reader of VTK files imports when it reads the first one.
+VTK = tuple(f"vtkmodules.{name}" for name in ("vtkIOXML", "vtkIOLegacy", "vtkFiltersCore", "util.numpy_support"))
 START, END = "<!-- fuzz: written by `make fuzz` -->", "<!-- end of fuzz -->"
 
 
@@ -300,7 +302,7 @@ def import_everything() -> None:
     for name in ("gmvae_fast.cli", "gmvae_fast.report", "gmvae_fast.studies.comparison", "h5py", "zarr", "xarray"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    for name in ("tifffile", "PIL.Image", "pandas", "fastparquet", "meshio", "h5netcdf", "scipy.io"):
+    for name in ("tifffile", "PIL.Image", "pandas", "fastparquet", "meshio", "h5netcdf", "scipy.io", *VTK):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     import torch

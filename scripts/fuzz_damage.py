@@ -407,6 +407,43 @@ def _vtu_claims(folder: Path) -> None:
     path.write_bytes(re.sub(rb'Number(OfPoints|OfCells)="\d+"', rb'Number\1="9999999999999"', path.read_bytes()))
 
 
+def _vtk_changed(pattern: str, replacement: str) -> Harm:
+    """Of every frame that VTK wrote."""
+
+    def make(folder: Path) -> None:
+        for path in files_of(folder, "f*"):
+            content, count = re.subn(pattern.encode(), replacement.encode(), path.read_bytes())
+            path.write_bytes(content)
+            assert count
+
+    return make
+
+
+def _vtk_parallel(source: str) -> Harm:
+    """A parallel file instead of the frames, whose piece lies elsewhere."""
+
+    def make(folder: Path) -> None:
+        shutil.copy(folder / "f0.vti", folder.parent / "outside" / "f0.vti")
+        target = source.format(outside=folder.parent / "outside")
+        for path in files_of(folder, "f*"):
+            path.unlink()
+        (folder / "f0.pvti").write_text(
+            '<?xml version="1.0"?><VTKFile type="PImageData" version="0.1"><PImageData WholeExtent="0 3 0 2 0 1" '
+            'GhostLevel="0" Origin="0 0 0" Spacing="1 1 1"><PPointData><PDataArray type="Float32" Name="p"/>'
+            f'</PPointData><Piece Extent="0 3 0 2 0 1" Source="{target}"/></PImageData></VTKFile>'
+        )
+
+    return make
+
+
+def _vtk_entities(folder: Path) -> None:
+    lines = ['<!ENTITY l0 "1 ">'] + [f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 12)]
+    path = folder / "f0.vti"
+    content = re.sub(rb"<\?xml[^>]*>", b"", path.read_bytes()).strip()
+    head = f'<?xml version="1.0"?><!DOCTYPE VTKFile [{"".join(lines)}]>'.encode()
+    path.write_bytes(head + re.sub(rb"(<DataArray[^>]*>)", rb"\1&l11;", content))
+
+
 def _png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -529,6 +566,17 @@ _MODEL_CONFIGS: dict[str, Harm] = {
 }
 
 
+def _copy_changed(at: int) -> Harm:
+    """One bit of a decoded copy, which leaves its form whole."""
+
+    def make(folder: Path) -> None:
+        content = bytearray((folder / "copy.npy").read_bytes())
+        content[at] ^= 4
+        (folder / "copy.npy").write_bytes(content)
+
+    return make
+
+
 def _to_link(file: Any) -> None:
     import h5py
 
@@ -643,6 +691,30 @@ HARMS: dict[str, dict[str, Harm]] = {
         "nested": _text("*.series", _deep_json),
         "no list": _text("*.series", lambda: b"[1]"),
     },
+    "vtk-vti": {
+        "extents claim 10^18": _vtk_changed(r'Extent="0 3 0 2 0 1"', 'Extent="0 999999 0 999999 0 999999"'),
+        "extents of 60 digits": _vtk_changed(r'Extent="0 3 0 2 0 1"', f'Extent="0 {"9" * 60} 0 2 0 1"'),
+        "2^40 components": _vtk_changed(r'NumberOfComponents="3"', f'NumberOfComponents="{2**40}"'),
+        "piece elsewhere": _vtk_parallel("../outside/f0.vti"),
+        "piece elsewhere, absolute": _vtk_parallel("{outside}/f0.vti"),
+        "piece of itself": _vtk_parallel("f0.pvti"),
+        "entities": _vtk_entities,
+        "nested": lambda folder: (folder / "f0.vti").write_text("<a>" * DEEP + "</a>" * DEEP) and None,
+    },
+    "vtk-vtr": {
+        "extents claim 10^18": _vtk_changed(r'Extent="0 3 0 2 0 1"', 'Extent="0 999999 0 999999 0 999999"'),
+    },
+    "vtk-vts": {
+        "extents claim 10^18": _vtk_changed(r'Extent="0 3 0 2 0 1"', 'Extent="0 999999 0 999999 0 999999"'),
+    },
+    "vtk-vtu": {
+        "counts claim 10^13": _vtk_changed(r'NumberOf(Points|Cells)="\d+"', r'NumberOf\1="9999999999999"'),
+    },
+    "vtk-vtk": {
+        "dimensions claim 10^18": _vtk_changed("DIMENSIONS 4 3 2", "DIMENSIONS 999999 999999 999999"),
+        "counts claim 10^13": _vtk_changed(r"(POINT|CELL)_DATA \d+", r"\1_DATA 9999999999999"),
+        "a field of 10^13": _vtk_changed(r"\bp 1 \d+ float", "p 1 9999999999999 float"),
+    },
     "png-folder": {
         "claims 2^31 x 2^31": _png(2**31 - 1, 2**31 - 1, zlib.compress(bytes(100))),
         "20000 x 20000 zeros": _png(20_000, 20_000, zlib.compress(bytes(20_001 * 20_000), 1)),
@@ -694,6 +766,20 @@ HARMS: dict[str, dict[str, Harm]] = {
         "a pickle": _member(lambda: _npy_bytes("(2, 2)", "'|O'", _pickled(Path("executed")))),
         "a bomb": _npz_bomb,
         "an array for an archive": _text("a.npz", lambda: _npy_bytes("(2, 2)", "'<f4'", bytes(16))),
+    },
+    "decoded-copy": {
+        "a value changed": _copy_changed(-4 * 6 - 1),
+        "a checksum changed": _copy_changed(-1),
+        "rows claim 4 PiB": _text("copy.npy", lambda: _npy_bytes(f"({_HUGE}, 1, 4, 5)", "'<f4'")),
+        "of other snapshots": _text("copy.npy", lambda: _npy_bytes("(5, 1, 4, 5)", "'<f4'", bytes(5 * 84))),
+        "a pickle": _text("copy.npy", lambda: _npy_bytes("(2, 2)", "'|O'", _pickled(Path("executed")))),
+    },
+    "statistics": {
+        "counts of text": _member(lambda: _npy_bytes("()", "'<U4'", bytes(16)), "count.npy"),
+        "a count of -1": _member(lambda: _npy_bytes("()", "'<i8'", b"\xff" * 8), "count.npy"),
+        "means of text": _member(lambda: _npy_bytes("(2, 4)", "'<U4'", bytes(128)), "mean.npy"),
+        "means of NaN": _member(lambda: _npy_bytes("(2, 4)", "'<f8'", b"\xff" * 64), "mean.npy"),
+        "a bomb": _npz_bomb,
     },
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -254,6 +255,84 @@ def _vtk_legacy(folder: Path) -> None:
     (folder / "a.vtk.series").write_text(json.dumps({"file-series-version": "1.0", "files": files}))
 
 
+#: Of VTK's XML formats: kind of grid, and how the frames store their values.
+_VTK_STORED = (("Ascii", False), ("Binary", True), ("Appended", True), ("Appended", False))
+
+
+def _vtk_own(suffix: str) -> Callable[[Path], None]:
+    """Frames that VTK itself writes: a lattice of points with values at points and in cells."""
+
+    def build(folder: Path) -> None:
+        from vtkmodules import vtkIOLegacy, vtkIOXML
+
+        for t, (mode, compressed) in enumerate(_VTK_STORED):
+            grid, kind = _vtk_grid(suffix, t)
+            if suffix == "vtk":
+                writer = vtkIOLegacy.vtkGenericDataObjectWriter()
+                (writer.SetFileTypeToASCII, writer.SetFileTypeToBinary)[t % 2]()
+            else:
+                writer = getattr(vtkIOXML, f"vtkXML{kind}Writer")()
+                getattr(writer, f"SetDataModeTo{mode}")()
+                writer.SetEncodeAppendedData(t == 2)
+                if not compressed:
+                    writer.SetCompressorTypeToNone()
+            writer.SetInputData(grid)
+            writer.SetFileName(str(folder / f"f{t}.{suffix}"))
+            writer.Write()
+
+    return build
+
+
+def _vtk_grid(suffix: str, seed: int) -> tuple[Any, str]:
+    """A grid of 4 x 3 x 2 points and the name of its kind."""
+    from vtkmodules import vtkCommonDataModel as model
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonCore import vtkPoints
+
+    x, y, z = (np.arange(float(n)) for n in (4, 3, 2))
+    points = np.stack([a.ravel() for a in np.meshgrid(z, y, x, indexing="ij")[::-1]], 1)
+    scattered = vtkPoints()
+    scattered.SetData(numpy_to_vtk(points, deep=True))
+    grid: Any
+    if suffix in ("vti", "vtk"):
+        grid, kind = model.vtkImageData(), "ImageData"
+        grid.SetDimensions(4, 3, 2)
+    elif suffix == "vtr":
+        grid, kind = model.vtkRectilinearGrid(), "RectilinearGrid"
+        grid.SetDimensions(4, 3, 2)
+        for axis, along in zip("XYZ", (x, y, z), strict=True):
+            getattr(grid, f"Set{axis}Coordinates")(numpy_to_vtk(along, deep=True))
+    elif suffix == "vts":
+        grid, kind = model.vtkStructuredGrid(), "StructuredGrid"
+        grid.SetDimensions(4, 3, 2)
+        grid.SetPoints(scattered)
+    else:
+        grid, kind = model.vtkUnstructuredGrid(), "UnstructuredGrid"
+        grid.SetPoints(scattered)
+        for j in range(2):
+            for i in range(3):
+                below = [4 * j + i, 4 * j + i + 1, 4 * j + i + 5, 4 * j + i + 4]
+                grid.InsertNextCell(model.VTK_HEXAHEDRON, 8, [*below, *(c + 12 for c in below)])
+    for data, n in ((grid.GetPointData(), 24), (grid.GetCellData(), 6)):
+        for name, components in (("p", 1), ("U", 3)):
+            array = numpy_to_vtk(numbers(n, components, seed=seed), deep=True)
+            array.SetName(name)
+            data.AddArray(array)
+    return grid, kind
+
+
+def _by_library(module: str, pattern: str) -> Callable[[Path], None]:
+    """As where the other library that reads .vtu and .vtk is missing."""
+
+    def use(folder: Path) -> None:
+        from gmvae_fast.data.formats import vtk_frames
+
+        vtk_frames._installed = lambda name: name == module  # of this case's process
+        _opened(pattern)(folder)
+
+    return use
+
+
 def _png(folder: Path) -> None:
     from PIL import Image
 
@@ -482,6 +561,78 @@ def _use_cache(folder: Path) -> None:
             raise ValueError(str(caught[0].message))
 
 
+def _copied(folder: Path) -> None:
+    """A compressed file and its decoded copy, which is what is damaged."""
+    import h5py
+
+    from gmvae_fast.data import copied, open_snapshots
+
+    with h5py.File(folder / "a.h5", "w") as file:
+        file.create_dataset("u", data=numbers(6, 4, 5), chunks=(2, 4, 5), compression="gzip")
+    _aged(folder / "a.h5")
+    copied(open_snapshots(folder / "a.h5", dims="t y x"), folder)
+    (made,) = folder.glob("*.npy")
+    made.rename(folder / "copy.npy")
+
+
+def _aged(path: Path) -> None:
+    """Written long enough ago to be told from a later file by its time of change."""
+    os.utime(path, (1e9, 1e9))
+
+
+def _use_copied(folder: Path) -> None:
+    """In the place of the copy that would be made: whatever is read of it is what the file holds."""
+    import shutil
+    import tempfile
+
+    from gmvae_fast.data import SnapshotFileError, copied, open_snapshots
+
+    source = open_snapshots(folder / "a.h5", dims="t y x")
+    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        copied(source, name)
+        (place,) = Path(name).glob("*.npy")
+        place.unlink()
+        if (folder / "copy.npy").is_dir():
+            place.mkdir()
+        elif (folder / "copy.npy").exists():
+            shutil.copy(folder / "copy.npy", place)
+        try:
+            found = copied(source, name).fields
+        except SnapshotFileError:
+            np.testing.assert_array_equal(copied(source, name).fields[:, 0], numbers(6, 4, 5))
+            raise
+        np.testing.assert_array_equal(found[:, 0], numbers(6, 4, 5))
+        if caught:
+            raise SnapshotFileError(str(caught[0].message))
+
+
+def _moments(folder: Path) -> None:
+    """Statistics of an earlier pass, as the cache keeps them."""
+    import torch
+
+    from gmvae_fast.data import moments
+
+    moments._path = lambda _: folder / "a.npz"
+    moments.store_moments({}, moments.Moments.of(torch.from_numpy(numbers(6, 2, 4))))
+
+
+def _use_moments(folder: Path) -> None:
+    """None where they cannot be read: the pass is made again."""
+    import torch
+
+    from gmvae_fast.data import moments
+
+    moments._path = lambda _: folder / "a.npz"
+    found = moments.stored_moments({}, (2, 4))
+    if found is None:
+        raise ValueError("not used")
+    whole = moments.Moments.of(torch.from_numpy(numbers(6, 2, 4)))
+    assert found.count == whole.count
+    assert torch.equal(found.mean, whole.mean)
+    assert torch.equal(found.squares, whole.squares)
+
+
 def _none() -> tuple[type[BaseException], ...]:
     return (ValueError,)
 
@@ -502,8 +653,18 @@ READERS = {
         Reader("zarr-3", _zarr(3), _opened("a.zarr"), _snapshot_errors, ("zarr",)),
         Reader("netcdf-3", _netcdf("scipy", None), _opened("a.nc"), _snapshot_errors, ("xarray",)),
         Reader("netcdf-4", _netcdf("h5netcdf", None), _opened("a.nc"), _snapshot_errors, ("xarray", "h5netcdf")),
-        Reader("vtk-pvd", _vtk_series, _opened("a.pvd"), _snapshot_errors, ("meshio",)),
-        Reader("vtk-series", _vtk_legacy, _opened("a.vtk.series"), _snapshot_errors, ("meshio",)),
+        Reader("vtk-pvd", _vtk_series, _by_library("meshio", "a.pvd"), _snapshot_errors, ("meshio",)),
+        Reader("vtk-series", _vtk_legacy, _by_library("meshio", "a.vtk.series"), _snapshot_errors, ("meshio",)),
+        *(
+            Reader(
+                f"vtk-{suffix}",
+                _vtk_own(suffix),
+                _by_library("vtkmodules", "f*.*v*"),
+                _snapshot_errors,
+                ("vtkmodules",),
+            )
+            for suffix in ("vti", "vtr", "vts", "vtu", "vtk")
+        ),
         Reader("png-folder", _png, _opened("."), _snapshot_errors, ("PIL",)),
         Reader("tiff-folder", _tiff, _opened("."), _snapshot_errors, ("tifffile",)),
         Reader("tiff-pages", _tiff_pages, _opened("a.tif"), _snapshot_errors, ("tifffile",)),
@@ -517,5 +678,7 @@ READERS = {
         Reader("study", _study, _use_study, _study_errors),
         Reader("study-results", _results, _use_results, _study_errors),
         Reader("cache-entry", _cache, _use_cache, _none),
+        Reader("decoded-copy", _copied, _use_copied, _snapshot_errors, ("h5py",), "copy.npy"),
+        Reader("statistics", _moments, _use_moments, _none),
     )
 }

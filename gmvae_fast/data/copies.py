@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,9 +21,9 @@ from gmvae_fast._io import atomic_path, to_jsonable
 from gmvae_fast._locks import file_lock
 
 from .cache import cache_directory
+from .checked_rows import ARRAY, open_checked, write_checked
 from .fingerprint import COARSE
 from .formats import chunks_of
-from .formats.numpy_files import open_npy
 from .handles import FileHandles, SourceFile
 from .lazy import LazySnapshots
 from .on_demand import OnDemandSnapshots
@@ -31,13 +31,12 @@ from .snapshots import IntArray, SnapshotFileError, _as_index
 from .streaming import read_ahead
 
 #: Entry of the cache; another number leaves earlier ones unread.
-VERSION = 1
+VERSION = 2
 #: Copies that nobody opened for so long go when another one is written.
 KEPT_SECONDS = 30 * 86400.0
 #: Share of the disk that a copy leaves free.
 SPARE = 0.05
 _PIECE_BYTES = 2**26
-_ARRAY = "data"
 
 Source = TypeVar("Source", bound=OnDemandSnapshots)
 
@@ -46,18 +45,19 @@ class CopiedSnapshots(OnDemandSnapshots):
     """A source whose snapshots are read from a decoded copy: a `SnapshotSource`, in all else like the one it is of.
 
     Tables, fingerprint and the order in which training would read the original are kept, so training gives the same
-    numbers with the copy and without. Picklable, and safe to use from threads and other processes.
+    numbers with the copy and without. Picklable, and safe to use from threads and other processes. A snapshot whose
+    checksum in the copy differs is a SnapshotFileError, and the copy is removed.
     """
 
     def __init__(self, source: OnDemandSnapshots, copy: str) -> None:
         self.__dict__.update({name: getattr(source, name) for name in OnDemandSnapshots.__annotations__})
         self._source = source
-        self._copy = FileHandles([SourceFile(copy, open_npy, ())])
+        self._copy = FileHandles([SourceFile(copy, open_checked, ())])
         self._index = np.arange(len(source))
         with self._copy.file(0) as container:
-            array = container.arrays[_ARRAY]
-            if (array.shape, array.dtype) != ((len(source), *self.shape), np.dtype("<f4")):
-                raise SnapshotFileError(f"holds {array.dtype} {array.shape}, expected a copy of {source!r}")
+            array = container.arrays[ARRAY]
+            if array.shape != (len(source), *self.shape):
+                raise SnapshotFileError(f"holds {array.shape}, expected a copy of {source!r}")
 
     @property
     def chunk_starts(self) -> IntArray | None:
@@ -86,7 +86,7 @@ class CopiedSnapshots(OnDemandSnapshots):
             raise IndexError(f"indices must have one axis, got {index.shape}")
         rows = self._index[index]
         with self._copy.file(0) as container:
-            return np.asarray(container.arrays[_ARRAY][rows], dtype=np.float32)
+            return np.asarray(container.arrays[ARRAY][rows], dtype=np.float32)
 
 
 def copied(
@@ -96,11 +96,11 @@ def copied(
 ) -> Source | CopiedSnapshots:
     """``source`` read from a decoded copy in ``folder``, which is made now unless an earlier one is there.
 
-    A copy is one .npy file of float32 [N, C, *grid] under a hash of the source's fingerprint: files, their sizes and
-    times of change, fields, axes, options and selection. It appears once it is whole and on the disk; processes that
-    want the same one wait for the first. Files that are read as they lie (memory-mapped arrays, HDF5 in one piece)
-    are not copied. Where no copy can be made (no room: SPARE of the disk stays free; a folder that cannot be written
-    to; files that change) a warning says so, and ``source`` is returned.
+    A copy is one .npy file of float32 [N, C, *grid], with a checksum of each snapshot behind it, under a hash of the
+    source's fingerprint: files, their sizes and times of change, fields, axes, options and selection. It appears once
+    it is whole and on the disk; processes that want the same one wait for the first. Files that are read as they lie
+    (memory-mapped arrays, HDF5 in one piece) are not copied. Where no copy can be made (no room: SPARE of the disk
+    stays free; a folder that cannot be written to; files that change) a warning says so, and ``source`` is returned.
 
     Parameters
     ----------
@@ -151,20 +151,19 @@ def _opened(source: OnDemandSnapshots, path: Path) -> CopiedSnapshots | None:
 
 
 def _write(source: OnDemandSnapshots, path: Path, progress: Callable[[int, int], None] | None) -> None:
-    """By plain writes: into a memory map, a full disk would end the process."""
-    n, shape = len(source), (len(source), *source.shape)
+    n = len(source)
     step = max(1, _PIECE_BYTES // (4 * math.prod(source.shape)))
     starts = range(0, n, step)
     pieces = read_ahead(lambda start: source.read(np.arange(start, min(start + step, n))), starts, depth=1)
-    with atomic_path(path) as partial, open(partial, "wb") as stream:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
+
+    def told() -> Iterator[npt.NDArray[np.float32]]:
         for start, piece in zip(starts, pieces, strict=True):
-            stream.write(np.ascontiguousarray(piece, "<f4").data)
+            yield piece
             if progress is not None:
                 progress(min(start + step, n), n)
-        stream.flush()
-        os.fsync(stream.fileno())
+
+    with atomic_path(path) as partial:
+        write_checked(partial, (n, *source.shape), told())
 
 
 def _check_room(folder: Path, size: int) -> None:

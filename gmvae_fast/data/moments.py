@@ -99,9 +99,12 @@ def stored_moments(fingerprint: Mapping[str, Any], shape: tuple[int, ...]) -> Mo
     entry = read_entry(_path(fingerprint))
     if entry is None or entry.keys() != {"count", "mean", "squares"}:
         return None
-    if entry["mean"].shape != shape or entry["squares"].shape != shape[:1]:
+    expected = {"count": ((), "i"), "mean": (shape, "f"), "squares": (shape[:1], "f")}
+    if any((entry[name].shape, entry[name].dtype.kind) != form for name, form in expected.items()):
         return None
-    return Moments(int(entry["count"]), torch.from_numpy(entry["mean"]), torch.from_numpy(entry["squares"]))
+    mean, squares = (torch.from_numpy(entry[name].astype(np.float64)) for name in ("mean", "squares"))
+    found = Moments(int(entry["count"]), mean, squares)
+    return found if found.count > 0 and found.finite and bool((squares >= 0).all()) else None
 
 
 def store_moments(fingerprint: Mapping[str, Any], moments: Moments) -> None:

@@ -15,7 +15,16 @@ import pytest
 
 import gmvae_fast as gf
 from gmvae_fast import _batches, cli
-from gmvae_fast.data import CopiedSnapshots, LazySnapshots, copied, copies, fingerprint, open_snapshots
+from gmvae_fast.data import (
+    CopiedSnapshots,
+    LazySnapshots,
+    SnapshotFileError,
+    checked_rows,
+    copied,
+    copies,
+    fingerprint,
+    open_snapshots,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -176,6 +185,31 @@ def test_a_damaged_copy_is_made_again(packed, tmp_path, damage):
     np.testing.assert_array_equal(data.fields, first)
 
 
+@pytest.mark.parametrize("place", ["value", "checksum"])
+def test_a_flipped_bit_is_noticed_and_the_copy_made_again(packed, tmp_path, place):
+    open_snapshots(packed, dims="t y x", cache=True)
+    (path,) = copies_in(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-4 * 60 - 4 * 48 * 40 - 1 if place == "value" else -4 * 41] ^= 1  # of snapshot 19
+    path.write_bytes(content)
+    data = open_snapshots(packed, dims="t y x", cache=True)
+    np.testing.assert_array_equal(data.read([18, 20]), files.numbers(60, 6, 8)[[18, 20], None])
+    with pytest.raises(SnapshotFileError, match=r"\.npy: snapshot 19 of this decoded copy is damaged.*copy is removed"):
+        data[10:30].read(np.arange(20))
+    assert not copies_in(tmp_path)
+    np.testing.assert_array_equal(
+        open_snapshots(packed, dims="t y x", cache=True).fields[:, 0], files.numbers(60, 6, 8)
+    )
+
+
+def test_a_sound_row_is_checked_once(packed, tmp_path, monkeypatch):
+    data = open_snapshots(packed, dims="t y x", cache=True)
+    rows = np.array([3, 5, 3])
+    first = data.read(rows)
+    monkeypatch.setattr(checked_rows.zlib, "crc32", lambda *_: pytest.fail("checked again"))
+    np.testing.assert_array_equal(data.read(rows), first)
+
+
 def test_files_that_are_read_as_they_lie_are_not_copied(tmp_path, monkeypatch):
     monkeypatch.setenv("GMVAE_FAST_CACHE", str(tmp_path / "cache"))
     np.save(tmp_path / "a.npy", files.numbers(9, 1, 4, 4))
@@ -199,7 +233,7 @@ def test_a_disk_that_fills_up_costs_only_a_warning(packed, tmp_path, monkeypatch
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(copies.os, "fsync", full)
+    monkeypatch.setattr(checked_rows.os, "fsync", full)
     with pytest.warns(UserWarning, match="No space left"):
         data = open_snapshots(packed, dims="t y x", cache=True)
     assert isinstance(data, LazySnapshots)

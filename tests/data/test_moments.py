@@ -190,6 +190,26 @@ def test_damaged_entries_are_computed_again(tmp_path, cache):
         assert torch.equal(first.mean, again.mean)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"count": np.array(-1)},
+        {"count": np.array("3")},
+        {"count": np.array([3, 3])},
+        {"mean": np.full((1, 4, 5), "x")},
+        {"mean": np.full((1, 4, 5), np.nan)},
+        {"squares": np.array([-1.0])},
+    ],
+)
+def test_entries_that_are_no_statistics_are_not_used(cache, changed):
+    own = Moments.of(torch.from_numpy(files.numbers(6, 1, 4, 5)))
+    moments.store_moments({}, own)
+    assert moments.stored_moments({}, (1, 4, 5)).count == 6
+    arrays = {"count": np.array(6), "mean": own.mean.numpy(), "squares": own.squares.numpy()}
+    np.savez(next(cache.glob("*.npz")), **(arrays | changed))
+    assert moments.stored_moments({}, (1, 4, 5)) is None
+
+
 def test_what_is_not_finite_is_not_remembered(tmp_path, cache):
     array = files.numbers(30, 4, 5)
     array[3, 1, 1] = np.nan

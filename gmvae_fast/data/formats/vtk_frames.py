@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .container import require
+from .vtk_claims import check_claims
 
 #: Suffixes that meshio reads; VTK reads all.
 MESHIO = (".vtk", ".vtu")
@@ -137,6 +138,7 @@ def _components(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _by_vtk(path: str, suffix: str) -> RawFrame:
+    check_claims(path)
     if suffix == ".vtk":
         reader = require("vtkmodules.vtkIOLegacy", path, "vtk").vtkGenericDataObjectReader()
     else:
