@@ -71,8 +71,8 @@ def load_study(study_dir: str | os.PathLike[str]) -> Study:
 
 def _data(record: Record) -> DataDescription:
     shape, names = record.integers("shape"), record.texts("field_names")
-    if len(shape) not in (2, 3) or min(shape) < 1:
-        raise record.fault("shape", "[C, H, W] or [C, W], all positive")
+    if len(shape) not in (2, 3, 4) or min(shape) < 1:
+        raise record.fault("shape", "[C, D, H, W], [C, H, W] or [C, W], all positive")
     if len(names) != shape[0]:
         raise record.fault("field_names", f"{shape[0]} names, one per field")
     return DataDescription(
@@ -93,9 +93,14 @@ def _coordinates(root: Path, shape: tuple[int, ...]) -> Coordinates | None:
     if not (root / "coordinates.npz").exists():
         return None
     arrays = read_npz(root, "coordinates.npz")
-    y = arrays.optional("y", (shape[1],)) if len(shape) == 3 else None
+    y = arrays.optional("y", (shape[-2],)) if len(shape) > 2 else None
     solid = arrays.optional("solid", shape[1:], "bool")
-    return Coordinates(arrays.optional("x", (shape[-1],)), y, solid)
+    return Coordinates(arrays.optional("x", (shape[-1],)), y, solid if solid is None else _plane(solid, len(shape)))
+
+
+def _plane(values: Array, dims: int) -> Array:
+    """Of volumes [..., D, H, W] (``dims`` 4, with the channels) the plane in the middle, which is what is drawn."""
+    return values[..., values.shape[-3] // 2, :, :] if dims == 4 else values
 
 
 def _validation(root: Path) -> Validation | None:
@@ -208,8 +213,8 @@ def _reconstructions(root: Path, name: str, shape: tuple[int, ...]) -> Reconstru
     titles = arrays.optional("title", (n,), "any")
     return Reconstructions(
         index=arrays.get("index", (n,), "whole"),
-        original=original,
-        reconstruction=arrays.get("reconstruction", original.shape),
+        original=_plane(original, len(shape)),
+        reconstruction=_plane(arrays.get("reconstruction", original.shape), len(shape)),
         titles=("",) * n if titles is None else tuple(str(title) for title in _as_text(titles)),
     )
 
@@ -219,7 +224,7 @@ def _samples(root: Path, name: str, shape: tuple[int, ...]) -> Samples | None:
         return None
     arrays = read_npz(root, name)
     fields = arrays.get("fields", (None, *shape))
-    return Samples(arrays.get("component", (len(fields),), "whole"), fields)
+    return Samples(arrays.get("component", (len(fields),), "whole"), _plane(fields, len(shape)))
 
 
 def _scores(record: Record) -> Scores:

@@ -24,7 +24,13 @@ from gmvae_fast.report.reading import Array
 from gmvae_fast.report.study import Contingency, Latents, Metrics, Run, ScoreRow, Study
 
 FIRST_RECONSTRUCTIONS, OTHER_RECONSTRUCTIONS = 4, 2  # of the first seed and of the others: a light file
-SUBJECTS = {"wake": "flow past a cylinder", "surface_reaction": "a surface reaction in time"}
+SUBJECTS = {
+    "wake": "flow past a cylinder",
+    "surface_reaction": "a surface reaction in time",
+    "ignition": "sparks in a premixed jet",
+}
+#: Letters of a snapshot's axes by their number.
+AXES = {2: "CW", 3: "CHW", 4: "CDHW"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ def _lead(study: Study) -> str:
     data, mixture = study.data, study.runs[0].mixture
     components, dim = mixture.means.shape
     setting = {"channel": " in a channel", "free_stream": " in a free stream"}.get(study.geometry, "")
-    subject = SUBJECTS.get(study.system, f"the system “{study.system}”")
+    named = f" of the system “{study.system}”" if study.system else ""
+    subject = f" of {SUBJECTS[study.system]}" if study.system in SUBJECTS else named
     design = f" (design “{study.design}”)" if study.design else ""
     grid = " × ".join(str(n) for n in data.shape[1:])
     seeds = len(study.seeds)
@@ -102,7 +109,7 @@ def _lead(study: Study) -> str:
         else ""
     )
     return (
-        f"{data.n_snapshots:,} snapshots of {subject}{setting}{design}, each holding "
+        f"{data.n_snapshots:,} snapshots{subject}{setting}{design}, each holding "
         f"{enumerate_words(data.field_names)} on {grid} points, were compressed by a Gaussian-mixture "
         f"variational autoencoder to {_count(dim, 'number')} per snapshot and grouped without supervision into "
         f"at most {_count(components, 'component')}. The model saw {numbers.number(data.n_train)} snapshots in "
@@ -119,12 +126,12 @@ def _count(n: int, noun: str) -> str:
 def _facts(study: Study) -> Table:
     data = study.data
     rows = [
-        ("system", study.system),
+        ("system", study.system or "not recorded"),
         ("geometry", study.geometry or "not recorded"),
         ("design", study.design or "not recorded"),
         ("snapshots", f"{data.n_snapshots:,} ({numbers.number(data.n_train)} training, "
                       f"{numbers.number(data.n_test)} held out)"),
-        ("shape [C, H, W]" if len(data.shape) == 3 else "shape [C, W]", " × ".join(map(str, data.shape))),
+        (f"shape [{', '.join(AXES[len(data.shape)])}]", " × ".join(map(str, data.shape))),
         ("fields", ", ".join(data.field_names)),
     ]  # fmt: skip
     rows += [(str(key), numbers.anything(value)) for key, value in data.attributes.items()]

@@ -43,7 +43,7 @@ class Target:
 
 @dataclass(frozen=True)
 class DataDescription:
-    """The data set: ``shape`` is [C, H, W] or [C, W], without the batch axis."""
+    """The data set: ``shape`` is [C, D, H, W], [C, H, W] or [C, W], without the batch axis."""
 
     n_snapshots: int
     n_train: float

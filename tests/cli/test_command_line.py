@@ -69,6 +69,17 @@ def test_data_without_quantities_are_scored_by_time_or_not_at_all(run, tmp_path)
         assert run("report", f"s_{name}")[0] == 0
 
 
+def test_volumes_are_shown_by_their_middle_plane(run, tmp_path):
+    fields = np.random.default_rng(0).normal(size=(20, 2, 3, 4, 5))
+    Snapshots(fields, ("u", "v"), {"Re": np.arange(20.0)}, mask=np.arange(60).reshape(3, 4, 5) > 0).save("volumes.npz")
+    assert run("train", "volumes.npz", *SMALL)[0] == 0
+    assert run("embed", "s")[0] == run("score", "s", "--neighbors", 4)[0] == run("report", "s")[0] == 0
+    page = (tmp_path / "s" / "report.html").read_text()
+    assert "shape [C, D, H, W]" in page
+    assert "20 snapshots, each holding u and v on 3 × 4 × 5 points" in page
+    assert "the plane in the middle of z" in page
+
+
 def test_a_single_run_is_told_how_it_can_be_split(run, tmp_path):
     Snapshots(np.zeros((9, 1, 4, 4)), ("u",), trajectory=np.zeros(9, np.int64), time=np.arange(9.0)).save("one.npz")
     code, _, err = run("train", "one.npz", *SMALL)
