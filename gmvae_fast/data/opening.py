@@ -83,7 +83,8 @@ def open_snapshots(
         False reads everything into memory; default: .npy and .npz files below 1 GiB are in memory, nothing else.
     quantities : path, optional
         CSV (or Parquet) table beside the data: columns "file", "trajectory", "time_index" say what a row is about,
-        without them row i is snapshot i. Columns of text become labels.
+        without them row i is snapshot i. A file is its name, or as much of its path as tells it apart; beside it
+        trajectories are counted within the file, else through all files. Columns of text become labels.
     mask : name of an array in the first file, or bool [*grid], optional
         Where the field is defined; elsewhere snapshots are 0 and losses leave the cells out.
     nan : {"keep", "mask"}
@@ -312,14 +313,15 @@ def _counts(ids: IntArray) -> IntArray:
 
 
 def _add_table(result: LazySnapshots, path: Path_, sources: list[tuple[SourceFile, FileLayout]]) -> None:
-    names = [Path(file.path).name for file, _ in sources]
     sizes = [sum(map(len, layout.blocks)) for _, layout in sources]
+    within = [np.concatenate([block.trajectory for block in layout.blocks]) for _, layout in sources]
     keys: dict[str, npt.NDArray[Any]] = {
-        "file": np.repeat(np.array(names), sizes),
+        "file": np.repeat(np.arange(len(sources)), sizes),
         "trajectory": result.trajectory,
+        "trajectory in file": np.concatenate(within),
         "time_index": result.time_index,
     }
-    values, labels, texts = join_table(path, keys, len(result))
+    values, labels, texts = join_table(path, keys, len(result), [file.path for file, _ in sources])
     both = sorted(((result.quantities.keys() | values.keys()) & labels.keys()) | (values.keys() & result.labels.keys()))
     if both:
         raise SnapshotFileError(f"{path}: {', '.join(both)} would be both a quantity and a label")

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         rows = [row for row in csv.reader(file) if row]
     if len(rows) < 2:
         raise SnapshotFileError(f"{path}: a table needs a line of names and at least one row, got {len(rows)} lines")
+    if len(rows[0]) == 1 and any(mark in rows[0][0] for mark in ";\t"):
+        raise SnapshotFileError(f"{path}: columns must be separated by commas, got {rows[0][0]!r}")
     names = [name.strip() for name in rows[0]]
     if len(set(names)) != len(names) or not all(names):
         raise SnapshotFileError(f"{path}: column names must be distinct and not empty, got {names}")
@@ -88,16 +90,18 @@ def _read_parquet(path: str | os.PathLike[str]) -> dict[str, list[str]]:
 
 
 def join_table(
-    path: str | os.PathLike[str], keys: Mapping[str, npt.NDArray[Any]], n: int
+    path: str | os.PathLike[str], keys: Mapping[str, npt.NDArray[Any]], n: int, files: Sequence[str] = ()
 ) -> tuple[dict[str, FloatArray], dict[str, IntArray], dict[str, list[str]]]:
     """Values of a table for each of ``n`` snapshots.
 
     Parameters
     ----------
     path : path
-    keys : mapping of "file", "trajectory" and "time_index" to [N]
-        Rows are joined on those of them that are columns.  A snapshot without a row, or whose entry is empty, gets
-        NaN, or the class -1.
+    keys : mapping of "file" (its number), "trajectory", "trajectory in file" and "time_index" to [N]
+        Rows are joined on those of ``KEYS`` that are columns; beside a column "file" trajectories are those within
+        the file. A snapshot without a row, or whose entry is empty, gets NaN, or the class -1.
+    files : sequence of path
+        By their numbers.
 
     Returns
     -------
@@ -110,7 +114,7 @@ def join_table(
     """
     columns = read_table(path)
     count = len(next(iter(columns.values())))
-    row = _rows(path, {k: columns.pop(k) for k in KEYS if k in columns}, keys, count, n)
+    row = _rows(path, {k: columns.pop(k) for k in KEYS if k in columns}, keys, count, n, files)
     quantities, labels, names = {}, {}, {}
     for name, texts in columns.items():
         try:
@@ -130,6 +134,7 @@ def _rows(
     keys: Mapping[str, npt.NDArray[Any]],
     count: int,
     n: int,
+    files: Sequence[str],
 ) -> IntArray:
     """Row of each snapshot [n], -1 where there is none."""
     if not columns:
@@ -139,6 +144,9 @@ def _rows(
             )
         return np.arange(n)
     columns = {k: v if k == "file" else [_whole(text) for text in v] for k, v in columns.items()}
+    if "file" in columns:
+        columns["file"] = _file_numbers(path, columns["file"], files)
+        keys = {**keys, "trajectory": keys["trajectory in file"]}
     found: dict[tuple[str, ...], int] = {}
     for i, key in enumerate(zip(*columns.values(), strict=True)):
         if found.setdefault(key, i) != i:
@@ -148,6 +156,20 @@ def _rows(
     if n and (row < 0).all():
         raise SnapshotFileError(f"{path}: no row is about any of the snapshots by {', '.join(columns)}")
     return row
+
+
+def _file_numbers(table: str | os.PathLike[str], texts: list[str], files: Sequence[str]) -> list[str]:
+    """Numbers of the files whose paths end in ``texts``, as text; of no number where there is none."""
+    parts = [Path(os.path.normpath(file)).parts for file in files]
+    found = {}
+    for text in dict.fromkeys(texts):
+        wanted = Path(os.path.normpath(text)).parts
+        fitting = [i for i, own in enumerate(parts) if own[-len(wanted) :] == wanted]
+        if len(fitting) > 1:
+            both = " and ".join(files[i] for i in fitting[:2])
+            raise SnapshotFileError(f"{table}: {text!r} fits {len(fitting)} files, {both}; write more of the path")
+        found[text] = str(fitting[0]) if fitting else f"none called {text}"
+    return [found[text] for text in texts]
 
 
 def _whole(text: str) -> str:

@@ -313,6 +313,23 @@ def test_quantities_from_a_table(tmp_path, folder):
     np.testing.assert_array_equal(np.isfinite(by_file), data.time_index == 1)
 
 
+def test_tables_of_several_files(tmp_path):
+    """Trajectories are counted within the file that a row names; a name that fits two files needs more of its path."""
+    for folder, samples in (("run 1", 2), ("run 2", 1)):
+        (tmp_path / folder).mkdir()
+        files.the_well(tmp_path / folder / "data.hdf5", samples=samples)
+    paths = [tmp_path / "run 1/data.hdf5", tmp_path / "run 2/data.hdf5"]
+    table = tmp_path / "runs.csv"
+    table.write_text("file,trajectory,Mach\nrun 1/data.hdf5,0,1\nrun 1/data.hdf5,1,2\nrun 2/data.hdf5,0,3\n")
+    data = open_snapshots(paths, quantities=table)
+    np.testing.assert_array_equal(data.quantities["Mach"], [1] * 3 + [2] * 3 + [3] * 3)
+    table.write_text("trajectory,Mach\n0,1\n1,2\n2,3\n")
+    np.testing.assert_array_equal(open_snapshots(paths, quantities=table).quantities["Mach"], data.quantities["Mach"])
+    table.write_text("file,Mach\ndata.hdf5,1\n")
+    with pytest.raises(SnapshotFileError, match=r"'data\.hdf5' fits 2 files, .*run 1.* and .*run 2.*more of the path"):
+        open_snapshots(paths, quantities=table)
+
+
 def test_quantities_from_parquet(tmp_path, folder, monkeypatch):
     pandas = pytest.importorskip("pandas")
     table = {"trajectory": [2, 0, None], "kind": ["late", None, "early"], "drag": [0.3, np.nan, 0.1], "n": [1, 2, 3]}
@@ -340,6 +357,7 @@ def test_quantities_from_parquet(tmp_path, folder, monkeypatch):
     [
         ("", "a line of names"),
         ("a\n1\n2\n", "2 rows for 12 snapshots; add a column file, trajectory"),
+        ("trajectory;a\n0;1\n1;2\n", "separated by commas"),
         ("trajectory,a\n0,1\n0,2\n", "two rows for"),
         ("trajectory,a\n7,1\n", "no row is about any"),
         ("trajectory,a\n0\n", "row 2 has 1 values, expected 2"),
