@@ -25,9 +25,9 @@ from gmvae_fast.history import History as History
 from gmvae_fast.mixture import MixturePriors as MixturePriors
 from gmvae_fast.model import GMVAE as GMVAE
 from gmvae_fast.model import Embedding as Embedding
-from gmvae_fast.model import ModelFileError as ModelFileError
 from gmvae_fast.model import load as load
 from gmvae_fast.spectral import smoothness as smoothness
+from gmvae_fast.tensor_files import ModelFileError as ModelFileError
 from gmvae_fast.train_config import TrainConfig as TrainConfig
 from gmvae_fast.training import TrainingDiverged as TrainingDiverged
 from gmvae_fast.training import fit as fit

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as safetensors_tensors
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from gmvae_fast import ops
 from gmvae_fast._batches import Batches
 from gmvae_fast._checks import check_integer
-from gmvae_fast._io import atomic_writer
-from gmvae_fast._reading import parse_json
 from gmvae_fast.mixture import MixturePrior, MixtureTuple, sample_mixture
 from gmvae_fast.networks import build_networks, start_confident
 from gmvae_fast.normalisation import Normalised
+from gmvae_fast.tensor_files import ModelFileError, checksum, read_tensors, write_tensors
 
 FORMAT = "gmvae_fast.model"
 #: 2: also "gaps". A file is of the oldest version that can hold it.
 FORMAT_VERSION = 2
 _LOG_2PI = math.log(2 * math.pi)
 _LOG_VAR_RANGE = (-20.0, 10.0)  # posterior variances between 2e-9 and 2e4
-
-
-class ModelFileError(ValueError):
-    """A model or checkpoint file that is damaged, incomplete, or of another kind."""
 
 
 @dataclass(frozen=True)
@@ -322,7 +311,7 @@ class GMVAE(Normalised):
     def checksum(self) -> int:
         """CRC-32 of configuration, weights and normalisation: equal for a model and what `load` makes of its file."""
         state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
-        return _checksum(state, self.config)
+        return checksum(state, self.config)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights, normalisation and configuration as one safetensors file, atomically."""
@@ -352,17 +341,17 @@ def load(
         Naming the file and what is wrong with it.
     """
     tensors, header = read_tensors(path, FORMAT, FORMAT_VERSION)
-    model = model_from_config(header.get("config"), network, os.fspath(path), tensors)
-    load_state(model, tensors, str(path))
+    model = _rebuilt(header.get("config"), network, os.fspath(path), tensors)
     return model.to(device).eval()
 
 
-def model_from_config(
+def _rebuilt(
     config: Any, network: tuple[nn.Module, nn.Module] | None, where: str, tensors: Mapping[str, Tensor]
 ) -> GMVAE:
-    """Rebuild an untrained model from its stored configuration, once it is known to fit the ``tensors`` of the file.
+    """The model of a stored configuration, once it is known to fit the ``tensors`` of the file.
 
-    A configuration of a few bytes may describe a model of any size.
+    A configuration of a few bytes may describe a model of any size. Built-in networks take over the tensors; own
+    modules, which may share some among them, are filled with them.
     """
     if not isinstance(config, dict):
         raise ModelFileError(f"{where}: the model's configuration is missing")
@@ -377,89 +366,44 @@ def model_from_config(
     if isinstance(widths, list) and len(widths) > len(tensors):
         raise ModelFileError(f"{where}: {len(tensors)} tensors do not fill a network of {len(widths)} layers")
     try:
-        _check_fit(config, tensors, where)
-        return GMVAE(**config)
+        model = _without_memory(config, tensors, where)
+        if network is None:
+            own = model.state_dict()
+            load_state(model, {k: v.to(own[k].dtype) for k, v in tensors.items()}, where, assign=True)
+        else:
+            model = GMVAE(**config)
+            load_state(model, tensors, where)
+        return model
     except ModelFileError:
         raise
     except (TypeError, ValueError, RuntimeError, OverflowError) as err:
         raise ModelFileError(f"{where}: the stored configuration does not describe a model ({err})") from err
 
 
-def _check_fit(config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> None:
-    """Compare names and shapes of the tensors with those of the model, of which nothing is allocated."""
+def _without_memory(config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> GMVAE:
+    """The model on torch's meta device (own modules left out), compared with the tensors by names and shapes."""
     own = not isinstance(config.get("network", "auto"), str)  # own modules are there already
     kept = {k: v.to("meta") for k, v in tensors.items() if not (own and k.startswith(("encoder.", "decoder.")))}
     with torch.device("meta"):
         model = GMVAE(**{**config, "network": (nn.Identity(), nn.Identity())} if own else config)
     load_state(model, kept, where)
+    return model
 
 
-def load_state(model: GMVAE, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Fill ``model``; missing, superfluous and misshapen tensors are reported by name."""
+def load_state(model: GMVAE, tensors: Mapping[str, Tensor], where: str, *, assign: bool = False) -> None:
+    """Fill ``model``, or let it take over the tensors; missing, superfluous and misshapen ones are reported by name."""
     mask = tensors.get("mask")
     if mask is not None and (mask.shape != model.input_shape[1:] or mask.dtype != torch.bool):
         raise ModelFileError(f"{where}: the mask must be bool {model.input_shape[1:]}, got {tuple(mask.shape)}")
-    model.mask = None if mask is None else mask.to(model.device)
+    model.mask = mask if mask is None or assign else mask.to(model.device)
     gaps = tensors.get("gaps")
     if gaps is not None and (gaps.shape != () or gaps.dtype != torch.bool):
         raise ModelFileError(f"{where}: gaps must be one bool, got {gaps.dtype} {tuple(gaps.shape)}")
-    model.gaps = None if gaps is None else gaps.to(model.device)
+    model.gaps = gaps if gaps is None or assign else gaps.to(model.device)
     try:
-        model.load_state_dict(dict(tensors))
+        model.load_state_dict(dict(tensors), assign=assign)
     except RuntimeError as err:
         raise ModelFileError(f"{where}: the tensors do not fit the stored configuration ({err})") from err
-
-
-def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """One safetensors file, written atomically; its metadata holds ``header`` and a checksum of all as JSON."""
-    plain: dict[str, Tensor] = {}
-    storages: set[int] = set()
-    for key, value in tensors.items():
-        value = value.detach().cpu().contiguous()
-        storage = value.untyped_storage().data_ptr()
-        # safetensors refuses tensors that share memory, such as tied weights
-        plain[key] = value.clone() if storage in storages else value
-        storages.add(storage)
-    text = json.dumps(header, default=lambda scalar: scalar.item())  # numpy scalars in a configuration
-    content = json.loads(text)
-    content["crc32"] = _checksum(plain, content)
-    blob = safetensors_bytes(plain, metadata={"gmvae_fast": json.dumps(content)})
-    with atomic_writer(path) as stream:
-        stream.write(blob)
-
-
-def read_tensors(path: str | os.PathLike[str], kind: str, version: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a file of `write_tensors`, checked for kind, version (at most ``version``) and checksum."""
-    name = Path(path)
-    if not name.is_file():
-        raise FileNotFoundError(f"{name}: no such file")
-    try:
-        content = name.read_bytes()  # safe_open(...).get_tensor of safetensors 0.8 leaks 110 bytes a tensor
-        tensors = safetensors_tensors(content)
-        size = int.from_bytes(content[:8], "little")
-        metadata = parse_json(content[8 : 8 + size]).get("__metadata__") or {}
-        header = parse_json(metadata.get("gmvae_fast", "null"))
-    except (SafetensorError, OSError, ValueError, KeyError) as err:
-        raise ModelFileError(f"{name}: not a whole safetensors file ({err})") from err
-    if not isinstance(header, dict) or header.get("format") != kind:
-        raise ModelFileError(f"{name}: not a file of kind {kind}")
-    found = header.get("version")
-    if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= version:
-        raise ModelFileError(
-            f"{name}: format version {found!r}, this gmvae_fast reads up to {version}; use a newer release"
-        )
-    if header.pop("crc32", None) != _checksum(tensors, header):
-        raise ModelFileError(f"{name}: the content is damaged (its checksum differs from the one stored)")
-    return tensors, header
-
-
-def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> int:
-    """CRC-32 of header, names and bytes: safetensors itself does not notice a flipped bit or a missing tensor."""
-    crc = zlib.crc32(json.dumps(header, sort_keys=True).encode())
-    for key in sorted(tensors):
-        crc = zlib.crc32(key.encode(), crc)
-        crc = zlib.crc32(tensors[key].flatten().view(torch.uint8).numpy().data, crc)
-    return crc
 
 
 def _check_output(name: str, value: Tensor, expected: tuple[int, ...]) -> None:

@@ -275,7 +275,7 @@ def _left_over(folder: Path) -> list[str]:
 
 def check_whole(folder: Path) -> None:
     """Every file under a final name can be read to its end."""
-    from gmvae_fast import model
+    from gmvae_fast import model, tensor_files
     from gmvae_fast.training import checkpoint
 
     kinds = {
@@ -286,7 +286,7 @@ def check_whole(folder: Path) -> None:
         if path.name.startswith("."):
             continue
         if path.name in kinds:
-            model.read_tensors(path, *kinds[path.name])  # checks its CRC
+            tensor_files.read_tensors(path, *kinds[path.name])  # checks its CRC
         elif path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
                 for name in archive.files:

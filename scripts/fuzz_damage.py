@@ -496,13 +496,13 @@ def _safetensors(header: Callable[[dict[str, Any]], Any], *, whole: bool = True)
     """The model's own header changed, its checksum mended where ``whole``."""
 
     def make(folder: Path) -> None:
-        from gmvae_fast import model
+        from gmvae_fast import tensor_files
 
         path = folder / "a.safetensors"
-        tensors, stored = model.read_tensors(path, json.loads(_metadata(path))["format"], 99)
+        tensors, stored = tensor_files.read_tensors(path, json.loads(_metadata(path))["format"], 99)
         changed = header(stored)
         if whole:
-            model.write_tensors(path, tensors, changed)
+            tensor_files.write_tensors(path, tensors, changed)
             return
         content = path.read_bytes()
         (size,) = struct.unpack_from("<Q", content)

@@ -457,7 +457,7 @@ def _use_generator(folder: Path) -> None:
 
 
 def _model_errors() -> tuple[type[BaseException], ...]:
-    from gmvae_fast.model import ModelFileError
+    from gmvae_fast.tensor_files import ModelFileError
 
     return ModelFileError, FileNotFoundError
 

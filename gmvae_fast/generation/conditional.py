@@ -19,8 +19,9 @@ from gmvae_fast._covariances import from_factor
 from gmvae_fast._threads import threads_for
 from gmvae_fast.generation.conditions import ConditionScale, Float64, Generator
 from gmvae_fast.mixture import MixturePrior
-from gmvae_fast.model import GMVAE, ModelFileError, read_tensors, write_tensors
+from gmvae_fast.model import GMVAE
 from gmvae_fast.networks import dense_layers
+from gmvae_fast.tensor_files import ModelFileError, read_tensors, write_tensors
 
 FORMAT = "gmvae_fast.conditional_generator"
 FORMAT_VERSION = 1

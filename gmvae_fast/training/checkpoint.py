@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gmvae_fast._checks import check_integer
 from gmvae_fast.history import History
-from gmvae_fast.model import ModelFileError, load_state, read_tensors, write_tensors
+from gmvae_fast.model import load_state
+from gmvae_fast.tensor_files import ModelFileError, read_tensors, write_tensors
 from gmvae_fast.train_config import TrainConfig
 from gmvae_fast.training.run import Run
 
