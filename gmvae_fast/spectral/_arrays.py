@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +13,7 @@ from gmvae_fast._checks import nearest
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
+REAL = (int, float, np.integer, np.floating)
 
 
 def to_numpy(value: Any) -> NDArray[Any]:
@@ -19,6 +21,8 @@ def to_numpy(value: Any) -> NDArray[Any]:
     if isinstance(value, torch.Tensor):
         tensor = value.detach().cpu()
         return np.asarray((tensor.double() if tensor.is_floating_point() else tensor).numpy())
+    if isinstance(value, np.ma.MaskedArray):
+        return value  # with its mask, for `check_unmasked`
     return np.asarray(value)
 
 
@@ -31,8 +35,9 @@ def as_finite(value: Any, name: str, *, ndim: int) -> FloatArray:
         If the entries are not real numbers.
     ValueError
         If the number of axes is wrong, or if NaN or infinities occur: the message gives their number and the
-        first row that holds one.
+        first row that holds one; or if values are masked.
     """
+    check_unmasked(value, name)
     array = to_numpy(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
@@ -49,6 +54,14 @@ def as_finite(value: Any, name: str, *, ndim: int) -> FloatArray:
             "drop those rows from the latents and from every signal"
         )
     return array
+
+
+def check_unmasked(value: Any, name: str) -> None:
+    """``ValueError`` if values of a masked array are masked."""
+    if masked := int(np.ma.getmaskarray(value).sum()) if np.ma.isMaskedArray(value) else 0:
+        raise ValueError(
+            f"{name} holds {masked} masked value(s); drop those rows from the latents and from every signal"
+        )
 
 
 def address(array: NDArray[Any] | None) -> int:
@@ -79,13 +92,29 @@ def check_positive_integer(value: int, name: str) -> int:
     return int(value)
 
 
+def check_seed(value: int) -> int:
+    """``value`` as an int; ``TypeError`` if it is not integral, ``ValueError`` if it is negative."""
+    return check_count(value, "seed")
+
+
+def check_sequence(value: Any, name: str, what: str) -> tuple[Any, ...]:
+    """``value`` as a tuple; ``TypeError`` if it is a single ``what`` instead of several."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a sequence, one {what} each, got {value!r}")
+    return tuple(value)
+
+
 def check_unit(value: float, name: str) -> float:
     """``value`` as a float strictly between 0 and 1; ``ValueError`` otherwise."""
-    if not 0 < value < 1:
+    if not isinstance(value, REAL) or not 0 < value < 1:
         raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
     return float(value)
 
 
 def check_count(value: int, name: str) -> int:
     """``value`` as an int; ``TypeError`` if it is not integral, ``ValueError`` if it is below 0."""
-    return 0 if value == 0 and not isinstance(value, (bool, float)) else check_positive_integer(value, name)
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}")
+    return int(value)

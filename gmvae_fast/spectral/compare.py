@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
-from gmvae_fast.spectral._arrays import check_positive_integer
+from gmvae_fast.spectral._arrays import as_finite, check_positive_integer
+from gmvae_fast.spectral._warnings import each_once
 from gmvae_fast.spectral.bootstrap import percentile_interval
 from gmvae_fast.spectral.graph import SymmetrizeName, WeightsName
 from gmvae_fast.spectral.neighbors import IndexName, nearest_neighbors
@@ -57,11 +59,15 @@ class Difference:
     @property
     def variants_agree(self) -> bool:
         """Whether all variants that can tell say the same, and the score itself can tell."""
+        if math.isnan(self.value):
+            return False
         signs = set(self.variants.values()) - {0}
         return len(signs) == 1 and signs == {int(np.sign(self.value))}
 
     def __str__(self) -> str:
         """The statement in words."""
+        if math.isnan(self.value):
+            return f"{self.signal}: no score on {self.first} or {self.second}, or on both"
         better, worse = (self.first, self.second) if self.value >= 0 else (self.second, self.first)
         sign = 1 if self.value >= 0 else -1
         against = [name for name, vote in self.variants.items() if vote == -sign]
@@ -100,8 +106,9 @@ class Comparison:
 
     @property
     def rankings_agree(self) -> bool:
-        """Whether all variants of the metric agree on every pair of embeddings and every signal."""
-        return all(found.variants_agree for found in self.differences)
+        """Whether all variants of the metric agree on every pair of embeddings and every signal that has a score."""
+        scored = [found for found in self.differences if not math.isnan(found.value)]
+        return bool(scored) and all(found.variants_agree for found in scored)
 
     def table(self, *, as_frame: bool = False) -> Any:
         """One row per embedding and signal, as `SmoothnessResult.table` with the column ``embedding`` in front."""
@@ -122,6 +129,8 @@ def compare(
     weights: WeightsName = "binary",
     symmetrize: SymmetrizeName = "union",
     index: IndexName = "auto",
+    min_recall: float = 0.99,
+    connect: bool = False,
     bootstrap: int = 200,
     permutations: int = 0,
     confidence: float = 0.95,
@@ -134,7 +143,9 @@ def compare(
     ----------
     embeddings : mapping of str to array [N, D]
         At least two, of the same snapshots in the same order; their dimensions may differ.
-    signals, groups, labels, n_neighbors, weights, symmetrize, index, permutations, confidence, seed
+    signals, groups, labels, n_neighbors, weights, symmetrize, index, min_recall, connect
+        As for `smoothness`.
+    permutations, confidence, seed
         As for `smoothness`.
     bootstrap : int
         Samples for the intervals, at least 1.
@@ -159,6 +170,7 @@ def compare(
     """
     if not isinstance(embeddings, Mapping) or len(embeddings) < 2:
         raise ValueError("embeddings must be a mapping with at least two entries, name to array")
+    embeddings = {name: as_finite(latents, f"embedding {name!r}", ndim=2) for name, latents in embeddings.items()}
     sizes = {name: len(latents) for name, latents in embeddings.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"embeddings must be of the same snapshots, got lengths {sizes}")
@@ -168,24 +180,28 @@ def compare(
     graph: _Settings = {"n_neighbors": n_neighbors, "weights": weights, "symmetrize": symmetrize}
     results: dict[str, SmoothnessResult] = {}
     intervals: dict[str, _Intervals] = {}
-    for name, latents in embeddings.items():
-        found = nearest_neighbors(latents, max(n_neighbors, min(2 * n_neighbors, n - 1)), index=index)
-        results[name] = smoothness(
-            latents,
-            signals,
-            **graph,
-            labels=labels,
-            neighbors=found,
-            groups=groups,
-            permutations=permutations,
-            bootstrap=bootstrap,
-            confidence=confidence,
-            seed=seed,
-        )
-        intervals[name] = {f"energy of {m} modes": _energies(results[name], m, seed)}
-        for variant, settings in _variants(graph, found.indices.shape[1]).items():
-            scored = smoothness(latents, signals, **settings, labels=labels, neighbors=found)
-            intervals[name][variant] = {signal: (s.score, s.score) for signal, s in scored.items()}
+    with each_once():
+        for name, latents in embeddings.items():
+            found = nearest_neighbors(
+                latents, max(n_neighbors, min(2 * n_neighbors, n - 1)), index=index, min_recall=min_recall
+            )
+            results[name] = smoothness(
+                latents,
+                signals,
+                **graph,
+                labels=labels,
+                neighbors=found,
+                connect=connect,
+                groups=groups,
+                permutations=permutations,
+                bootstrap=bootstrap,
+                confidence=confidence,
+                seed=seed,
+            )
+            intervals[name] = {f"energy of {m} modes": _energies(results[name], m, seed)}
+            for variant, settings in _variants(graph, found.indices.shape[1]).items():
+                scored = smoothness(latents, signals, **settings, labels=labels, neighbors=found, connect=connect)
+                intervals[name][variant] = {signal: (s.score, s.score) for signal, s in scored.items()}
     differences = (
         _difference(signal, first, second, results, intervals, confidence)
         for first, second in itertools.combinations(embeddings, 2)

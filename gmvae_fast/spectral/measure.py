@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.special import betainc
 
-from gmvae_fast.spectral._arrays import FloatArray, as_finite, check_positive_integer, check_unit, to_numpy
+from gmvae_fast.spectral._arrays import FloatArray, as_finite, check_positive_integer, check_seed, check_unit, to_numpy
 from gmvae_fast.spectral._lanczos import Jacobi, jacobi_matrices
 from gmvae_fast.spectral._ordering import local_order, permuted
 from gmvae_fast.spectral.eigen import check_laplacian
@@ -83,7 +83,7 @@ class SpectralMeasure:
         Bounds
             ``value``, ``lower``, ``upper``, float64 like ``t``.
         """
-        points = np.asarray(t, np.float64)
+        points = _points(t)
         flat = points.ravel()
         shares = np.zeros((2, *flat.shape))
         if self._jacobi is not None:
@@ -100,7 +100,7 @@ class SpectralMeasure:
         encloses E_m at the confidence of ``density``. With m below the number of components E_m depends on the basis
         of the null space and the interval is [0, null_share].
         """
-        if m < density.n_components:
+        if check_positive_integer(m, "m") < density.n_components:
             return _interval(0.0, self.null_share)
         low, high = density.mode_bracket(m)
         bounds = self.cumulative([low, high])
@@ -139,7 +139,7 @@ class DensityOfStates:
         exactly. Its observed value is known up to the bounds of the quadrature; m is every count for which neither
         end is in the tail of that distribution (Clopper & Pearson 1934).
         """
-        points = np.asarray(t, np.float64)
+        points = _points(t)
         flat = points.ravel()
         lower, upper = self._shares(flat)
         tail = (1 - self.confidence) / 2
@@ -301,6 +301,7 @@ def measure_block(
     """Measures of the ``signals`` [N, S], none of them zero, and the density of states, from shared products."""
     check_positive_integer(steps, "steps")
     check_unit(confidence, "confidence")
+    check_seed(seed)
     n, n_signals = signals.shape
     probes = np.random.default_rng(seed).standard_normal((n, n_probes))
     block = np.column_stack([signals / np.abs(signals).max(axis=0, initial=0.0), probes])
@@ -378,6 +379,14 @@ def _component_basis(vector: FloatArray, labels: Any, count: int) -> sparse.csr_
     entries = np.where(squares[labels] > 0, vector, 1.0) / np.sqrt(np.where(squares > 0, squares, 1.0))[labels]
     n = len(vector)
     return sparse.csr_array((entries, labels, np.arange(n + 1, dtype=labels.dtype)), shape=(n, count))
+
+
+def _points(t: Any) -> FloatArray:
+    """Points on the spectrum, which may lie outside it."""
+    points = np.asarray(t, np.float64)
+    if np.isnan(points).any():
+        raise ValueError(f"t must not be NaN, {np.count_nonzero(np.isnan(points))} of {points.size} point(s) are")
+    return points
 
 
 def _last_point(holds: Callable[[float], bool], top: float) -> float:

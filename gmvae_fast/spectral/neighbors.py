@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from gmvae_fast.spectral._arrays import (
+    REAL,
     FloatArray,
     IntArray,
     as_finite,
@@ -85,8 +86,8 @@ def nearest_neighbors(
     """
     check_choice(index, "index", INDEX_NAMES)
     k = check_positive_integer(n_neighbors, "n_neighbors")
-    if not 0 < min_recall <= 1:
-        raise ValueError(f"min_recall must lie in (0, 1], got {min_recall}")
+    if not isinstance(min_recall, REAL) or not 0 < min_recall <= 1:
+        raise ValueError(f"min_recall must lie in (0, 1], got {min_recall!r}")
     points = as_finite(latents, "latents", ndim=2)
     n, dim = points.shape
     if dim == 0:
@@ -128,9 +129,9 @@ def _search(
 def _search_with_copies(points: FloatArray, k: int, search: Callable[[FloatArray, IntArray], Found]) -> Found:
     """Neighbours of all points, with groups of more than k + 1 identical points handled apart.
 
-    Inside such a group every other member is a valid answer. The members, in random order, are linked to the
-    k that follow them on a ring: every copy gets the same degree. Only k of them enter the index, since
-    nobody needs more, so a collapsed latent space does not cost all pairs.
+    Inside such a group every other member is a valid answer. The members, in random order, are linked to the k nearest
+    on a ring, on both sides alike: every copy gets the same degree, and mutual neighbours are joined too. Only k of
+    them enter the index, since nobody needs more, so a collapsed latent space does not cost all pairs.
     """
     groups = _crowded_groups(points, k)
     if not groups:
@@ -146,7 +147,8 @@ def _search_with_copies(points: FloatArray, k: int, search: Callable[[FloatArray
     indices, distances = np.empty((n, k), np.int64), np.zeros((n, k))
     indexed, single = np.ones(n, bool), np.ones(n, bool)
     for members in groups:
-        ring = np.arange(len(members))[:, None] + np.arange(1, k + 1)
+        steps = np.arange(1, k + 1)
+        ring = np.arange(len(members))[:, None] + np.where(steps % 2, 1 + steps // 2, -(steps // 2))
         indices[members] = members[ring % len(members)]
         single[members] = False
         indexed[members[k:]] = False

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gmvae_fast._io import atomic_writer
 from gmvae_fast.spectral.results import SmoothnessResult
 
 CURVE_POINTS = 120
@@ -30,7 +32,8 @@ def plot_result(result: SmoothnessResult, path: Any = None) -> Any:
     title = f"{result.graph.shape[0]} snapshots, {result.n_components} component{plural}"
     figure.suptitle(f"{title}, {settings}" if settings else title, fontsize=10)
     if path is not None:
-        figure.savefig(path, dpi=150)
+        with atomic_writer(Path(path)) as stream:
+            figure.savefig(stream, dpi=150, format=Path(path).suffix[1:] or "png")
     return figure
 
 

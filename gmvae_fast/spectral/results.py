@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from gmvae_fast.spectral._arrays import FloatArray, check_positive_integer
+from gmvae_fast.spectral._arrays import FloatArray, check_positive_integer, check_sequence
 from gmvae_fast.spectral.eigen import EigenPairs, eigenpairs
 from gmvae_fast.spectral.graph import KnnGraph
 from gmvae_fast.spectral.laplacian import laplacian
@@ -245,6 +245,8 @@ class SmoothnessResult(Mapping[str, SignalSmoothness]):
     def table(self, *, energies: Sequence[int] = (), as_frame: bool = False) -> Any:
         """One row per signal, as dicts or as a pandas DataFrame.
 
+        Permutation p-values and intervals are there if they were asked for, the number of added edges if there are any.
+
         Parameters
         ----------
         energies : sequence of int
@@ -257,6 +259,7 @@ class SmoothnessResult(Mapping[str, SignalSmoothness]):
         ImportError
             If ``as_frame`` is asked for and pandas is not installed.
         """
+        energies = check_sequence(energies, "energies", "number of modes")
         if energies:
             self._spectrum.lowest(max(energies))
         resampled = [c for c in RESAMPLED_FIELDS if not all(math.isnan(getattr(s, c)) for s in self.values())]
@@ -266,6 +269,8 @@ class SmoothnessResult(Mapping[str, SignalSmoothness]):
             row: dict[str, Any] = {"signal": name, "n_components": self.n_components}
             if self._built is not None:
                 row["recall"] = self.recall
+            if self.n_added_edges:
+                row["n_added_edges"] = self.n_added_edges
             row |= {column: getattr(signal, column) for column in columns}
             row |= {f"energy_{m}": signal.low_frequency_energy(m) for m in energies}
             rows.append(row)
@@ -292,14 +297,25 @@ class SmoothnessResult(Mapping[str, SignalSmoothness]):
         components = f"{self.n_components} connected component{'s' if self.n_components > 1 else ''}"
         settings = "".join(f", {key}={value}" for key, value in self.settings.items())
         recall = f", recall {self.recall:.4f}" if self.recall < 1 else ""
-        lines = [f"{self.graph.shape[0]} nodes{settings}{recall}, {components}"]
+        added = (
+            f", {self.n_added_edges} edge{'s' if self.n_added_edges > 1 else ''} added" if self.n_added_edges else ""
+        )
+        lines = [f"{self.graph.shape[0]} nodes{settings}{recall}, {components}{added}"]
         width = max([len("signal"), *map(len, self)])
-        lines.append(f"{'signal':<{width}}  {'score':>8}  {'z':>8}  {'p':>9}  {'z normal':>8}  {'Dirichlet':>10}")
+        permuted = any(not math.isnan(signal.p_permutation) for signal in self.values())
+        sampled = any(len(signal.score_samples) for signal in self.values())
+        heads = f"  {'p permuted':>10}" * permuted + f"  {'interval of the score':>21}" * sampled
+        lines.append(
+            f"{'signal':<{width}}  {'score':>8}  {'z':>8}  {'p':>9}  {'z normal':>8}  {'Dirichlet':>10}{heads}"
+        )
         for name in self.ranking:
             signal = self[name]
+            interval = f"[{signal.score_lower:.4f}, {signal.score_upper:.4f}]"
             lines.append(
                 f"{name:<{width}}  {signal.score:8.4f}  {signal.z_score:8.2f}  "
                 f"{_format_p(signal.log10_p):>9}  {signal.z_normal:8.2f}  {signal.dirichlet:10.4g}"
+                + f"  {signal.p_permutation:10.4f}" * permuted
+                + f"  {interval:>21}" * sampled
             )
         return "\n".join(lines)
 

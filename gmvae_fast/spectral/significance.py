@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from gmvae_fast.spectral._arrays import FloatArray, IntArray, to_numpy
+from gmvae_fast.spectral._arrays import FloatArray, IntArray, check_unmasked, to_numpy
 from gmvae_fast.spectral._products import multiply
 
 BLOCK_WIDTH = 16  # columns of a product
@@ -28,6 +28,7 @@ def group_codes(groups: Any, n: int) -> IntArray | None:
     """
     if groups is None:
         return None
+    check_unmasked(groups, "groups")
     array = to_numpy(groups)
     if array.shape != (n,):
         raise ValueError(f"groups must have one trajectory label per latent, shape ({n},), got {array.shape}")

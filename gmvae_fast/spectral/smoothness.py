@@ -17,7 +17,9 @@ from gmvae_fast.spectral._arrays import (
     IntArray,
     as_finite,
     check_count,
+    check_seed,
     check_unit,
+    check_unmasked,
     to_numpy,
     unit_exponent,
 )
@@ -126,6 +128,8 @@ def smoothness(
     """
     settings: dict[str, Any] = {}
     built: KnnGraph | None = None
+    if graph is None and latents is None:
+        raise ValueError("latents must be given, or a graph made before")
     if graph is None:
         built = build_graph(
             latents,
@@ -188,6 +192,7 @@ def one_vs_rest(labels: Any, *, prefix: str = "label") -> dict[str, FloatArray]:
         If the labels are not one-dimensional and sortable, hold NaN, look continuous, or name fewer than two
         categories.
     """
+    check_unmasked(labels, "labels")
     array = to_numpy(labels)
     if array.ndim != 1:
         raise ValueError(f"labels must have shape [N], got {array.shape}")
@@ -272,7 +277,7 @@ class _Resampling:
             check_count(permutations, "permutations"),
             check_count(bootstrap, "bootstrap"),
             check_unit(confidence, "confidence"),
-            seed,
+            check_seed(seed),
         )
 
     def applied(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from gmvae_fast.spectral._arrays import FloatArray, check_positive_integer
+from gmvae_fast.spectral._arrays import FloatArray, check_positive_integer, check_sequence
+from gmvae_fast.spectral._warnings import each_once
 from gmvae_fast.spectral.graph import SymmetrizeName, WeightsName
 from gmvae_fast.spectral.neighbors import IndexName, nearest_neighbors
 from gmvae_fast.spectral.results import SmoothnessResult, as_data_frame
 from gmvae_fast.spectral.smoothness import smoothness
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +83,8 @@ class NeighborSweep(Sweep):
         return self.values
 
 
-def _distinct(values: Iterable[T], name: str, what: str) -> tuple[T, ...]:
-    found = tuple(values)
+def _distinct(values: Any, name: str, what: str) -> tuple[Any, ...]:
+    found = check_sequence(values, name, what)
     if not found or len(set(found)) < len(found):
         raise ValueError(f"{name} must hold at least one {what} and none twice, got {found}")
     return found
@@ -99,16 +98,19 @@ def neighbor_sweep(
     weights: WeightsName = "binary",
     symmetrize: SymmetrizeName = "union",
     index: IndexName = "auto",
-    labels: Any = None,
+    min_recall: float = 0.99,
+    **options: Any,
 ) -> NeighborSweep:
     """`smoothness` for several numbers of neighbours, from one search.
 
     Parameters
     ----------
-    latents, signals, weights, symmetrize, index, labels
+    latents, signals, weights, symmetrize, index, min_recall
         As for `smoothness`.
     n_neighbors : sequence of int
         Distinct numbers of neighbours.
+    **options
+        Further ones of `smoothness`: ``connect``, ``labels``, ``groups``, ``permutations``, ``bootstrap``, ...
 
     Returns
     -------
@@ -121,14 +123,11 @@ def neighbor_sweep(
     """
     counts = _distinct(n_neighbors, "n_neighbors", "number")
     largest = max(check_positive_integer(k, "n_neighbors") for k in counts)
-    found = nearest_neighbors(latents, largest, index=index)
-    results = (
-        smoothness(
-            latents, signals, n_neighbors=k, weights=weights, symmetrize=symmetrize, labels=labels, neighbors=found
-        )
-        for k in counts
-    )
-    return NeighborSweep("n_neighbors", counts, tuple(results))
+    with each_once():
+        found = nearest_neighbors(latents, largest, index=index, min_recall=min_recall)
+        fixed = {"weights": weights, "symmetrize": symmetrize, "neighbors": found, **options}
+        results = tuple(smoothness(latents, signals, n_neighbors=k, **fixed) for k in counts)
+    return NeighborSweep("n_neighbors", counts, results)
 
 
 def weights_sweep(
@@ -139,16 +138,19 @@ def weights_sweep(
     n_neighbors: int = 10,
     symmetrize: SymmetrizeName = "union",
     index: IndexName = "auto",
-    labels: Any = None,
+    min_recall: float = 0.99,
+    **options: Any,
 ) -> Sweep:
     """`smoothness` for several kinds of edge weights, from one search.
 
     Parameters
     ----------
-    latents, signals, n_neighbors, symmetrize, index, labels
+    latents, signals, n_neighbors, symmetrize, index, min_recall
         As for `smoothness`.
     weights : sequence of str
         Distinct kinds, see `knn_graph`.
+    **options
+        Further ones of `smoothness`: ``connect``, ``labels``, ``groups``, ``permutations``, ``bootstrap``, ...
 
     Returns
     -------
@@ -160,11 +162,8 @@ def weights_sweep(
         If ``weights`` is empty or repeats itself; and whatever `smoothness` raises.
     """
     kinds = _distinct(weights, "weights", "kind")
-    found = nearest_neighbors(latents, n_neighbors, index=index)
-    results = (
-        smoothness(
-            latents, signals, n_neighbors=n_neighbors, weights=w, symmetrize=symmetrize, labels=labels, neighbors=found
-        )
-        for w in kinds
-    )
-    return Sweep("weights", kinds, tuple(results))
+    with each_once():
+        found = nearest_neighbors(latents, n_neighbors, index=index, min_recall=min_recall)
+        fixed = {"n_neighbors": n_neighbors, "symmetrize": symmetrize, "neighbors": found, **options}
+        results = tuple(smoothness(latents, signals, weights=kind, **fixed) for kind in kinds)
+    return Sweep("weights", kinds, results)

@@ -76,3 +76,22 @@ def test_few_snapshots():
 def test_bad_input(embeddings, options, message):
     with pytest.raises(ValueError, match=message):
         compare(embeddings, SIGNALS, **options)
+
+
+def test_signals_without_a_score_decide_nothing():
+    with pytest.warns(UserWarning, match="no score for 'c'") as caught:
+        found = compare({"good": GOOD, "bad": BAD}, {"Re": CURVE, "c": np.ones(len(CURVE))}, bootstrap=20)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    undefined = found.difference("c", "good", "bad")
+    assert str(undefined) == "c: no score on good or bad, or on both"
+    assert not undefined.is_clear
+    assert not undefined.variants_agree
+    assert found.rankings_agree == found.difference("Re", "good", "bad").variants_agree
+
+
+def test_bad_embeddings_are_named():
+    with pytest.raises(ValueError, match="embedding 'bad' holds 1 NaN"):
+        compare({"good": GOOD, "bad": np.where(BAD.max() == BAD, np.nan, BAD)}, SIGNALS)
+    with pytest.raises(ValueError, match=r"embedding 'bad' must have shape \[N, D\], got"):
+        compare({"good": GOOD, "bad": BAD[:, 0]}, SIGNALS)

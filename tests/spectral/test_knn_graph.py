@@ -185,11 +185,22 @@ def test_constant_latents_give_a_random_regular_graph(index):
     """A collapsed latent space says nothing: a signal ordered like the rows must not look smooth on it."""
     with pytest.warns(UserWarning, match="500 of 500 latents"):
         graph = knn_graph(np.full((500, 3), 7.0), 4, index=index)
-    assert (np.diff(graph.indptr) == 8).all()
+    assert (np.diff(graph.indptr) == 4).all()
     assert connected_components(graph).n_components == 1
     rows, columns = graph.nonzero()
     gap = np.abs(rows - columns)
-    assert abs(np.minimum(gap, 500 - gap).mean() - 125) < 5  # random: 125 +- 72 / sqrt(2000) = 1.6
+    assert abs(np.minimum(gap, 500 - gap).mean() - 125) < 5  # random: 125 +- 72 / sqrt(1000) = 2.3
+
+
+@pytest.mark.parametrize("k", [1, 4, 5])
+def test_crowds_of_copies_stay_joined_among_mutual_neighbours(k):
+    """They are at distance 0 from each other: to take them apart would leave each alone."""
+    points = np.repeat(np.random.default_rng(0).normal(size=(20, 2)), 30, axis=0)
+    with pytest.warns(UserWarning, match="600 of 600 latents"):
+        graph = knn_graph(points, k, symmetrize="mutual")
+    assert (np.diff(graph.indptr) == k - k % 2).all()
+    if k > 1:
+        assert connected_components(graph).n_components == 20
 
 
 def test_hash_collisions_do_not_merge_groups():

@@ -282,6 +282,18 @@ def test_bad_input(options, error, message):
         spectral_measure(laplacian(path_graph(5)), **arguments)
 
 
+def test_bad_points_and_numbers_of_modes():
+    matrix = laplacian(ring_graph(12))
+    measure, density = spectral_measure(matrix, np.arange(12.0)), density_of_states(matrix)
+    for found in (measure.cumulative, density.count):
+        with pytest.raises(ValueError, match=r"t must not be NaN, 1 of 2 point\(s\) are"):
+            found([0.1, np.nan])
+    with pytest.raises(ValueError, match="m must be at least 1, got 0"):
+        measure.low_frequency_energy(0, density)
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        density_of_states(matrix, seed=-1)
+
+
 def test_bad_options_of_the_density():
     matrix = laplacian(path_graph(5))
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1"):

@@ -88,3 +88,23 @@ def test_weights_sweep():
         found["distance"]
     with pytest.raises(ValueError, match="none twice"):
         weights_sweep(LATENTS, SIGNALS, ("binary", "binary"))
+
+
+@pytest.mark.parametrize(("sweep", "one"), [(neighbor_sweep, 10), (weights_sweep, "binary")])
+def test_one_value_instead_of_several(sweep, one):
+    with pytest.raises(TypeError, match=f"must be a sequence, one .* each, got {one!r}"):
+        sweep(np.random.default_rng(0).normal(size=(60, 2)), np.arange(60.0), one)
+
+
+@pytest.mark.parametrize("sweep", [neighbor_sweep, weights_sweep])
+def test_sweeps_hand_on_the_options_of_smoothness_and_warn_once(sweep):
+    latents = np.random.default_rng(0).normal(size=(60, 2))
+    latents[30:] += 1000
+    signals = {"x": latents[:, 0], "c": np.ones(60)}
+    values = {"n_neighbors": (4, 8)} if sweep is neighbor_sweep else {}
+    with pytest.warns(UserWarning, match="no score for 'c'") as caught:
+        found = sweep(latents, signals, connect=True, permutations=19, groups=np.arange(60) // 6, **values)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert all(result.n_components == 1 and result.n_added_edges == 1 for result in found)
+    assert all(0 < result["x"].p_permutation <= 1 for result in found)

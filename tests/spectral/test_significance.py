@@ -187,7 +187,7 @@ def test_constant_signals_take_no_part():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"permutations": -1}, ValueError, "permutations must be at least 1"),
+        ({"permutations": -1}, ValueError, "permutations must be at least 0, got -1"),
         ({"bootstrap": 2.5}, TypeError, "bootstrap must be an integer"),
         ({"confidence": 1.0}, ValueError, "confidence must lie between 0 and 1"),
         ({"groups": np.zeros(30)}, ValueError, "groups must name at least two trajectories, got 1"),

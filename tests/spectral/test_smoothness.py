@@ -338,11 +338,38 @@ X = LATENTS[:, 0]
         ({"signals": X, "labels": np.arange(29) % 2}, ValueError, "'label=0' must have one value per latent"),
         ({"signals": X, "graph": ring_graph(29)}, ValueError, "graph has 29 nodes, but there are 30 latents"),
         ({"signals": X, "n_neighbors": 30}, ValueError, "needs at least 31 latents, got 30"),
+        ({"signals": X, "min_recall": "high"}, ValueError, r"min_recall must lie in \(0, 1\], got 'high'"),
+        ({"signals": X, "seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        ({"signals": X, "confidence": "95%"}, ValueError, "confidence must lie between 0 and 1, got '95%'"),
+        ({"signals": np.ma.masked_greater(X, X.min())}, ValueError, "signal 'signal' holds 29 masked value"),
+        ({"signals": X, "labels": np.ma.masked_equal(np.arange(30) % 3, 2)}, ValueError, "labels holds 10 masked"),
+        ({"signals": X, "groups": np.ma.masked_equal(np.arange(30), 2)}, ValueError, "groups holds 1 masked"),
     ],
 )
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         smoothness(LATENTS, **arguments)
+
+
+def test_neither_latents_nor_a_graph():
+    with pytest.raises(ValueError, match="latents must be given, or a graph made before"):
+        smoothness(None, X)
+
+
+def test_text_and_table_tell_what_was_asked_for():
+    latents = np.concatenate([LATENTS, LATENTS + 100])
+    found = smoothness(latents, latents[:, 0], n_neighbors=4, connect=True, permutations=19, bootstrap=9)
+    head, columns, row = str(found).splitlines()
+    assert head.endswith("1 connected component, 1 edge added")
+    assert columns.endswith("Dirichlet  p permuted  interval of the score")
+    low, high = found["signal"].score_lower, found["signal"].score_upper
+    assert row.split()[-3:] == ["0.0500", f"[{low:.4f},", f"{high:.4f}]"]
+    assert found.table()[0]["n_added_edges"] == 1
+    plain = smoothness(latents, latents[:, 0], n_neighbors=4)
+    assert "permuted" not in str(plain)
+    assert "n_added_edges" not in plain.table()[0]
+    with pytest.raises(TypeError, match="energies must be a sequence, one number of modes each, got 5"):
+        plain.table(energies=5)
 
 
 def test_energy_estimates_hold_the_exact_energies():
