@@ -99,6 +99,11 @@ class TrainConfig:
         Have torch.compile fuse the descent's forward and backward pass. It needs a C++ compiler where it runs, takes
         from ten seconds to a minute at the start of every run, and pays where runs are longer than that and networks
         small, so that the calls and not the arithmetic take the time; see benchmarks/README.md.
+    cuda_graphs : bool
+        On a GPU, have torch.compile record the descent's forward and backward pass as CUDA graphs (its mode
+        "reduce-overhead") and replay them, which takes the launches of small kernels off the clock. On a CPU, and in
+        several processes, training goes on as ``compile`` says, and an event says why. Not run on a GPU yet:
+        scripts/gpu_check.sh compares it with eager training there.
     validate_every : int
         Epochs between evaluations of held-out data.
     seed : int
@@ -128,6 +133,7 @@ class TrainConfig:
     gradient_clip: float | None = None
     precision: str = "float32"
     compile: bool = False
+    cuda_graphs: bool = False
     validate_every: int = 10
     seed: int = 0
 
@@ -140,7 +146,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value not in valid and not (value is None and name in optional):
                 raise ValueError(f"{name} must be one of {', '.join(valid)}, got {value!r}{nearest(value, valid)}")
-        for name in ("detach_assignment", "compile"):
+        for name in ("detach_assignment", "compile", "cuda_graphs"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "m_step_every", "n_init", "validate_every"):

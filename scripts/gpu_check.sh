@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one command: build the CUDA module, run the operator tests on the device, look for
-# memory errors and races, measure against the device's own limits.
+# memory errors and races, train with and without CUDA graphs, measure against the device's own limits.
 #
-#   scripts/gpu_check.sh                    build, test, sanitize, bench
+#   scripts/gpu_check.sh                    build, test, sanitize, graphs, bench
 #   STEPS="build test" scripts/gpu_check.sh some of it
 #
 # Needs nvcc and a Python with torch (CUDA), pybind11, cmake, ninja, setuptools, pytest, pytest-benchmark, hypothesis.
@@ -24,7 +24,7 @@ OUT=$(absolute "${OUT:-$root/benchmarks/results}")
 mkdir -p "$site"
 export OUT
 export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}
-steps=" ${STEPS:-build test sanitize bench} "
+steps=" ${STEPS:-build test sanitize graphs bench} "
 failed=()
 
 say() { printf '\n== %s (%ss)\n' "$*" "$SECONDS"; }
@@ -94,6 +94,10 @@ sanitize() {
   return $status
 }
 
+graphs() {
+  outside "$python" "$root/benchmarks/gpu/graphs.py"
+}
+
 bench() {
   outside "$python" "$root/benchmarks/gpu/bench_cuda.py" --out "$OUT"
 }
@@ -105,6 +109,7 @@ if [ ${#failed[@]} -gt 0 ]; then
 fi
 step test run_tests
 step sanitize sanitize
+step graphs graphs
 step bench bench
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -40,6 +40,9 @@ def train(
     ] = "error",
     precision: Annotated[str, typer.Option(help="float32, or bfloat16 for the networks' products.")] = "float32",
     compiled: Annotated[bool, typer.Option("--compile", help="Fuse the training step by torch.compile.")] = False,
+    cuda_graphs: Annotated[
+        bool, typer.Option("--cuda-graphs", help="On a GPU: the step compiled and replayed as CUDA graphs.")
+    ] = False,
     seed: int = 0,
     split: Annotated[str, typer.Option(help="What is kept apart: trajectory, condition or time.")] = "trajectory",
     test_fraction: Annotated[float, typer.Option(help="Share held out.")] = 0.2,
@@ -92,6 +95,7 @@ def train(
                 on_nan=on_nan,
                 precision=precision,
                 compile=compiled,
+                cuda_graphs=cuda_graphs,
                 seed=seed,
             ),
             data_path=str(data),
@@ -116,7 +120,7 @@ def train(
     if not ranks.first:
         return Result("")
     last = history.to_dict()["epochs"][-1]
-    notes = [e.message for e in history.events if e.kind in ("constant", "drop", "mask")]
+    notes = [e.message for e in history.events if e.kind in ("constant", "cuda_graphs", "drop", "mask")]
     told = {"folder": folder.seed(seed), "seed": seed, "last_epoch": last, "notes": notes}
     return Result("\n".join([f"{folder.seed(seed)}: trained", *notes]), told)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from gmvae_fast.distributed import Share
 from gmvae_fast.model import GMVAE
 from gmvae_fast.train_config import TrainConfig
+from gmvae_fast.training.compiling import compiled
 from gmvae_fast.training.schemes import Scheme
 from gmvae_fast.training.synchronised import average_gradients, synchronised
 
@@ -33,9 +34,7 @@ class Descent:
         self.optimizer = torch.optim.Adam(self.trained, lr=config.learning_rate, fused=True)
         self.order = torch.Generator().manual_seed(config.seed)
         self.noise = torch.Generator(model.device).manual_seed(config.seed + 1)
-        self._terms = synchronised(model, source.ranks)
-        if config.compile:
-            self._terms = torch.compile(self._terms)
+        self._terms = compiled(synchronised(model, source.ranks), config, model.device, source.ranks)
         self._half = config.precision == "bfloat16"
 
     @property

@@ -17,6 +17,7 @@ from gmvae_fast.history import EpochRecord, Event, History
 from gmvae_fast.model import GMVAE
 from gmvae_fast.train_config import SCHEMES, TrainConfig
 from gmvae_fast.training import starts
+from gmvae_fast.training.compiling import graphs_refused
 from gmvae_fast.training.descent import Descent
 from gmvae_fast.training.diagnostics import DIAGNOSTICS, Latents, diagnose, fluctuation_error
 from gmvae_fast.training.schemes import REGISTRY
@@ -70,6 +71,8 @@ class Run:
             self._event("constant", f"{', '.join(constant)} varies by no more than rounding and is taken for constant")
         self.scheme = REGISTRY[config.scheme](model.prior, config)
         self.descent = Descent(model, self.scheme, config, self.source)
+        if config.cuda_graphs and (refused := graphs_refused(model.device, self.ranks)):
+            self._event("cuda_graphs", f"training goes on without CUDA graphs: {refused}")
         self._last_good = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
     def one_epoch(self) -> EpochRecord:
