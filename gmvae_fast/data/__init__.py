@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import systems
+from .basics import SnapshotFileError
 from .cache import cache_directory
 from .condition_splits import split_by_condition
 from .converting import convert_snapshots
@@ -12,7 +13,7 @@ from .inspection import inspect_snapshots
 from .lazy import LazySnapshots
 from .leakage import LeakageError, check_leakage
 from .opening import open_snapshots
-from .snapshots import SnapshotFileError, Snapshots
+from .snapshots import Snapshots
 from .source import SnapshotSource
 from .split_config import SplitConfig
 from .splits import Split, split_by_frame, split_by_trajectory

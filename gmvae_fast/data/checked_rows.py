@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from gmvae_fast._reading import npy_header
 
+from .basics import SnapshotFileError
 from .formats import Container
-from .snapshots import SnapshotFileError
 
 ARRAY = "data"
 _DTYPE, _SUM = np.dtype("<f4"), np.dtype("<u4")

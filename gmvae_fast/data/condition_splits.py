@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from gmvae_fast._checks import check_integer, nearest
 
+from .basics import FloatArray, IntArray
 from .leakage import LeakageError, trajectory_numbers
-from .snapshots import FloatArray, IntArray
 from .source import SnapshotSource
 from .splits import TEST, TRAIN, VALIDATION, Split, assemble, check_fractions, share, trajectory_groups
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from gmvae_fast._io import atomic_path, to_jsonable
 from gmvae_fast._locks import file_lock
 
+from .basics import IntArray, SnapshotFileError, as_index
 from .cache import cache_directory
 from .checked_rows import ARRAY, open_checked, write_checked
 from .fingerprint import COARSE
@@ -27,7 +28,6 @@ from .formats import chunks_of
 from .handles import FileHandles, SourceFile
 from .lazy import LazySnapshots
 from .on_demand import OnDemandSnapshots
-from .snapshots import IntArray, SnapshotFileError, _as_index
 from .streaming import read_ahead
 
 #: Entry of the cache; another number leaves earlier ones unread.
@@ -70,7 +70,7 @@ class CopiedSnapshots(OnDemandSnapshots):
 
     def subset(self, indices: int | slice | npt.ArrayLike) -> CopiedSnapshots:
         """The snapshots at ``indices`` (an integer, a slice, integers, or a boolean mask [N]); nothing is read."""
-        index = _as_index(indices, len(self))
+        index = as_index(indices, len(self))
         part = self._with_rows(index)
         part._source, part._index = self._source.subset(index), self._index[index]
         return part

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from .basics import SnapshotFileError
 from .formats import ZARR_FILES, Container
 from .layouts import Block
-from .snapshots import SnapshotFileError
 
 _OPEN_FILES = 64
 

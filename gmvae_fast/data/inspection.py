@@ -10,13 +10,13 @@ import numpy as np
 
 from gmvae_fast._io import to_jsonable
 
+from .basics import SnapshotFileError
 from .formats import FORMATS, file_format
 from .handles import file_errors
 from .layouts import Block
 from .lazy import LazySnapshots
 from .on_demand import OnDemandSnapshots
 from .opening import expand_paths, open_snapshots, windowed
-from .snapshots import SnapshotFileError
 from .streaming import WINDOW_BYTES
 
 _SAMPLE = 16  # snapshots that are read

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from gmvae_fast._io import to_jsonable
 from gmvae_fast._memory import shortage
 
+from .basics import FloatArray, IntArray, SnapshotFileError, as_index
 from .fingerprint import array_digest, files_state
 from .formats import Container
 from .handles import FileHandles, SourceFile
 from .layouts import Block, Region, Variable
 from .on_demand import OnDemandSnapshots
-from .snapshots import FloatArray, IntArray, SnapshotFileError, _as_index
 
 
 class LazySnapshots(OnDemandSnapshots):
@@ -63,7 +63,7 @@ class LazySnapshots(OnDemandSnapshots):
 
     def subset(self, indices: int | slice | npt.ArrayLike) -> LazySnapshots:
         """The snapshots at ``indices`` (an integer, a slice, integers, or a boolean mask [N]); nothing is read."""
-        index = _as_index(indices, len(self))
+        index = as_index(indices, len(self))
         part = self._with_rows(index)
         part._index = self._index[index]
         return part

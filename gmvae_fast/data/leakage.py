@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from gmvae_fast._checks import check_real
 
-from .snapshots import IntArray
+from .basics import IntArray
 from .source import SnapshotSource
 
 _ALLOW = "pass allow_leakage=True (--allow-leakage on the command line) if that is what you mean to measure"

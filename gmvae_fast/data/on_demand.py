@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from .snapshots import FloatArray, IntArray, Snapshots, describe
-
-if TYPE_CHECKING:
-    from .windows import WindowedSnapshots
+from .basics import FloatArray, IntArray, Windowing, describe
+from .snapshots import Snapshots
 
 
-class OnDemandSnapshots(ABC):
+class OnDemandSnapshots(Windowing, ABC):
     """Labelled snapshots by index: a `SnapshotSource` whose tables are in memory and whose fields are not.
 
     Attributes
@@ -74,12 +72,6 @@ class OnDemandSnapshots(ABC):
     def __getitems__(self, indices: list[int]) -> list[npt.NDArray[np.float32]]:
         """A batch for torch's DataLoader: the snapshots at ``indices``, one by one."""
         return list(self.read(indices))
-
-    def window(self, **options: Any) -> WindowedSnapshots:
-        """Crops, strides, patches and other resolutions, made as snapshots are read; see `gmvae_fast.data.window`."""
-        from .windows import window
-
-        return window(self, **options)
 
     def load(self) -> Snapshots:
         """Everything in memory."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gmvae_fast._checks import nearest
 
+from .basics import IntArray, SnapshotFileError
 from .copies import CopiedSnapshots, copied
 from .formats import (
     FORMATS,
@@ -33,7 +34,7 @@ from .handles import SourceFile, file_errors
 from .layouts import LAYOUTS, Block, FileLayout, LayoutError, Request, recognise
 from .lazy import LazySnapshots
 from .readers import READERS
-from .snapshots import IntArray, SnapshotFileError, Snapshots
+from .snapshots import Snapshots
 from .source import SnapshotSource
 from .tables import join_table
 from .windows import WindowedSnapshots

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gmvae_fast._io import to_jsonable
 
-if TYPE_CHECKING:
-    from .windows import WindowedSnapshots
+from .basics import AXES, FloatArray, IntArray, SnapshotFileError, Windowing, as_index, describe
+from .handles import file_errors
+from .snapshot_files import read_parts, write_parts
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-AXES = ("x", "y", "z")
-
-
-class SnapshotFileError(ValueError):
-    """A snapshot file that is missing parts, damaged, or not a snapshot file at all."""
+__all__ = ["SnapshotFileError", "Snapshots"]
 
 
 def _no_ints() -> IntArray:
@@ -32,18 +28,8 @@ def _no_floats() -> FloatArray:
     return np.zeros(0, dtype=np.float64)
 
 
-def describe(source: Any) -> str:
-    """One line about a `SnapshotSource`, under the name of its class."""
-    grid = "x".join(str(s) for s in source.shape[1:])
-    return (
-        f"{type(source).__name__}({len(source)} of {', '.join(source.field_names)} on {grid}; "
-        f"{len(np.unique(source.trajectory))} trajectories; quantities: {', '.join(source.quantities) or 'none'}; "
-        f"labels: {', '.join(source.labels) or 'none'})"
-    )
-
-
 @dataclass(frozen=True, eq=False)
-class Snapshots:
+class Snapshots(Windowing):
     """N snapshots with their physical quantities and labels, in memory.
 
     Parameters
@@ -143,15 +129,9 @@ class Snapshots:
         """A batch for torch's DataLoader: the snapshots at ``indices``, one by one."""
         return list(self.read(indices))
 
-    def window(self, **options: Any) -> WindowedSnapshots:
-        """Crops, strides, patches and other resolutions, made as snapshots are read; see `gmvae_fast.data.window`."""
-        from .windows import window
-
-        return window(self, **options)
-
     def subset(self, indices: int | slice | npt.ArrayLike) -> Snapshots:
         """The snapshots at ``indices`` (an integer, a slice, integers, or a boolean mask [N]) as new Snapshots."""
-        index = _as_index(indices, len(self))
+        index = as_index(indices, len(self))
         return Snapshots(
             fields=self.fields[index],
             field_names=self.field_names,
@@ -166,9 +146,7 @@ class Snapshots:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one uncompressed ``.npz``, atomically; :meth:`load` reads it back."""
-        from .readers import write_snapshots
-
-        write_snapshots(self, path)
+        write_parts(path, {part.name: getattr(self, part.name) for part in dataclasses.fields(self)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Snapshots:
@@ -180,24 +158,8 @@ class Snapshots:
         SnapshotFileError
             Where the file is cut short, damaged, or lacks a part.
         """
-        from .readers import read_snapshots
-
-        return read_snapshots(path)
-
-
-def _as_index(indices: int | slice | npt.ArrayLike, n: int) -> slice | npt.NDArray[Any]:
-    if isinstance(indices, slice):
-        return indices
-    index = np.atleast_1d(np.asarray(indices))
-    if index.size == 0:
-        index = index.astype(np.int64)
-    if index.dtype == np.bool_ and index.shape != (n,):
-        raise ValueError(f"a boolean index must have shape ({n},), got {index.shape}")
-    if index.ndim != 1 or index.dtype.kind not in "biu":
-        raise ValueError(f"indices must be integers or booleans in one axis, got {index.dtype} {index.shape}")
-    if index.dtype != np.bool_ and index.size and (index.min() < -n or index.max() >= n):
-        raise IndexError(f"indices must lie in [{-n}, {n}), got {index.min()} .. {index.max()}")
-    return index
+        with file_errors(os.fspath(path)):
+            return cls(**read_parts(path))
 
 
 def _floats(name: str, values: npt.ArrayLike, n: int, default: FloatArray | None = None) -> FloatArray:

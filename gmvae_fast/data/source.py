@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from .snapshots import FloatArray, IntArray
+from .basics import FloatArray, IntArray
 
 
 @runtime_checkable

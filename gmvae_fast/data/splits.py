@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from gmvae_fast._checks import check_integer, check_real, nearest
 
+from .basics import IntArray
 from .leakage import check_leakage, trajectory_numbers
-from .snapshots import IntArray
 from .source import SnapshotSource
 
 #: Parts by number; frames in a gap belong to none.

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from gmvae_fast._memory import free_memory
 from gmvae_fast._reading import parse_json
 
+from .basics import FloatArray, IntArray, SnapshotFileError
 from .formats import require
 from .handles import file_errors
-from .snapshots import FloatArray, IntArray, SnapshotFileError
 
 #: Columns that say which snapshots a row is about; without them row i is about snapshot i.
 KEYS = ("file", "trajectory", "time_index")

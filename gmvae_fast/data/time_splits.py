@@ -6,8 +6,8 @@ import numpy as np
 
 from gmvae_fast._checks import check_real
 
+from .basics import FloatArray, IntArray
 from .leakage import LeakageError, trajectory_numbers
-from .snapshots import FloatArray, IntArray
 from .source import SnapshotSource
 from .splits import NOWHERE, TEST, TRAIN, VALIDATION, Split, assemble, check_fractions, share
 

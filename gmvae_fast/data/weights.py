@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from gmvae_fast._checks import nearest
 
+from .basics import FloatArray
 from .leakage import trajectory_numbers
-from .snapshots import FloatArray
 from .source import SnapshotSource
 
 #: What snapshots are grouped by: "trajectory", the name of a label or quantity, or [N] groups of one's own.

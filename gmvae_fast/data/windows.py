@@ -14,10 +14,10 @@ import numpy.typing as npt
 from gmvae_fast._checks import check_integer, nearest
 from gmvae_fast._io import to_jsonable
 
+from .basics import AXES, FloatArray, IntArray, Windowing, as_index
 from .fingerprint import array_digest
 from .on_demand import OnDemandSnapshots
 from .resampling import COVERED, METHODS, resample, resample_mask, resample_masked
-from .snapshots import AXES, FloatArray, IntArray, _as_index
 from .source import SnapshotSource
 
 #: Of full-resolution values that are in memory at a time while they are resampled or cut into patches.
@@ -171,7 +171,7 @@ class WindowedSnapshots(OnDemandSnapshots):
 
     def subset(self, indices: int | slice | npt.ArrayLike) -> WindowedSnapshots:
         """The snapshots at ``indices`` (an integer, a slice, integers, or a boolean mask [N]); nothing is read."""
-        index = _as_index(indices, len(self))
+        index = as_index(indices, len(self))
         part = self._with_rows(index)
         part._rows, part._patch = self._rows[index], self._patch[index]
         return part
@@ -376,3 +376,6 @@ def _sizes(name: str, given: Sequence[int] | None, grid: tuple[int, ...]) -> tup
     if len(sizes) != len(grid):
         raise ValueError(f"{name} must be {len(grid)} sizes, in the order of the grid {grid}, got {given!r}")
     return tuple(check_integer(name, n, 1) for n in sizes)
+
+
+Windowing._make_window = staticmethod(window)

@@ -147,7 +147,8 @@ class _Series:
         except (ImportError, OSError):
             raise
         except Exception as error:  # meshio and VTK raise their own kinds
-            raise ValueError(f"{os.path.basename(path)}: {error}") from error
+            what = str(error) or f"damaged or cut short ({type(error).__name__})"  # meshio's errors may have no text
+            raise ValueError(f"{os.path.basename(path)}: {what}") from error
         if not found:
             raise ValueError(f"{os.path.basename(path)}: no values at points or in cells")
         return found

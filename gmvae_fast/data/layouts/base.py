@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from gmvae_fast._checks import nearest
 from gmvae_fast._memory import shortage
+from gmvae_fast.data.basics import FloatArray, IntArray, SnapshotFileError
 from gmvae_fast.data.formats import Container, StoredArray, check_size, chunks_of
-from gmvae_fast.data.snapshots import FloatArray, IntArray, SnapshotFileError
 
 SPACE = ("z", "y", "x")
 AXIS_LETTERS = ("b", "t", "c", *SPACE)

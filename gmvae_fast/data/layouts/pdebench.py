@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from gmvae_fast.data.basics import FloatArray
 from gmvae_fast.data.formats import Container, read_all
-from gmvae_fast.data.snapshots import FloatArray
 
 from .base import FileLayout, LayoutError, Request, Variable, components, make_block
 
