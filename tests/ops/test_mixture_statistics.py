@@ -157,6 +157,12 @@ def test_weights_of_zero_and_whole_numbers_are_subsets_and_repeats(points, kind)
         (torch.ones(3), r"shape \(4,\), got \(3,\)"),
         (torch.tensor([1.0, -1.0, 1.0, 1.0]), "at least 0"),
         (torch.tensor([1.0, float("nan"), 1.0, 1.0]), "finite"),
+        (torch.tensor([float("nan"), -1.0, 1.0, 1.0]), "finite"),
+        (torch.tensor([1.0, 1.0, float("inf"), 1.0]), "finite"),
+        (torch.tensor([float("-inf"), 1.0, float("inf"), 1.0]), "finite"),
+        (torch.tensor([1.0, 1.0, float("-inf"), 1.0]).half(), "finite"),
+        (torch.tensor([1, 1, -1, 1]), "at least 0"),
+        (torch.full((4,), 1e308, dtype=torch.float64), "finite .* so must be its sum"),
     ],
 )
 def test_bad_weights(weight, message):
