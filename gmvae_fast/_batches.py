@@ -66,6 +66,7 @@ class Batches:
         self.chunk_starts: Tensor | None = None
         self.mask: Tensor | None = None
         self.field_names = tuple(data.field_names) if isinstance(data, SnapshotSource) else None
+        self._places = (data.trajectory, data.time) if isinstance(data, SnapshotSource) else None
         if isinstance(data, SnapshotSource) and data.mask is not None:
             self.mask = torch.from_numpy(data.mask)
         if isinstance(data, Snapshots):
@@ -103,7 +104,7 @@ class Batches:
         return int(self.length)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_passes": None, "_workers": 0, "_held": None}
+        return {**self.__dict__, "_passes": None, "_workers": 0, "_held": None, "_places": None}
 
     def close(self) -> None:
         """End the reading thread or the worker processes, if there are any, and let go of what `hold` holds."""
@@ -252,9 +253,16 @@ class Batches:
             start += len(rows)
 
     def not_finite_field(self, row: int) -> str:
-        """Name of the first field of snapshot ``row`` that holds NaN or inf."""
+        """Name of the first field of snapshot ``row`` that holds NaN or inf, and where the snapshot comes from.
+
+        Its number alone says little about a part of the data, such as those to train on.
+        """
         broken = self._broken(self.batch(torch.tensor([row])))[0]
-        return self.field_name(int(broken.reshape(len(broken), -1).any(1).nonzero()[0, 0]))
+        name = self.field_name(int(broken.reshape(len(broken), -1).any(1).nonzero()[0, 0]))
+        if self._places is None:
+            return name
+        trajectory, time = self._places
+        return f"{name} (trajectory {trajectory[row]}, time {time[row]:g})"
 
     def field_name(self, channel: int) -> str:
         """How a channel is called."""

@@ -94,8 +94,9 @@ def _held(path: Path, subject: str, *, wait: bool) -> Iterator[None]:
         time.sleep(_WAIT_SECONDS)
     _handles.add(handle)
     try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk: it only tells others who is here
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         yield
     finally:
         if handle in _handles:  # not in a forked child

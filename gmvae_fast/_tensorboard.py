@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gmvae_fast._io import check_writable
 from gmvae_fast.history import EpochRecord
 
 
@@ -21,6 +23,8 @@ def epoch_writer(folder: str | os.PathLike[str] | None) -> Iterator[Callable[[Ep
     ------
     ImportError
         Naming the extra to install.
+    OSError
+        Naming the folder: before any work where it cannot be written to, later where the disk is full.
     """
     if folder is None:
         yield None
@@ -29,20 +33,51 @@ def epoch_writer(folder: str | os.PathLike[str] | None) -> Iterator[Callable[[Ep
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ImportError("TensorBoard logging needs tensorboard: pip install 'gmvae_fast[tensorboard]'") from error
+    place = os.fspath(folder)
     writer: Any = None
+    check_writable(os.path.join(place, "events"))
 
     def write(record: EpochRecord) -> None:
         nonlocal writer
-        if writer is None:
-            writer = SummaryWriter(os.fspath(folder), purge_step=record.epoch)
-        for name, value in scalars(record).items():
-            writer.add_scalar(name, value, record.epoch)
+        with _named(place):
+            if writer is None:
+                writer = SummaryWriter(place, purge_step=record.epoch)
+            for name, value in scalars(record).items():
+                writer.add_scalar(name, value, record.epoch)
 
+    with _quiet_thread():
+        try:
+            yield write
+        finally:
+            if writer is not None:
+                with _named(place):
+                    writer.close()
+
+
+@contextlib.contextmanager
+def _named(place: str) -> Iterator[None]:
+    """An OSError of the thread that writes knows its number only."""
     try:
-        yield write
+        yield
+    except OSError as error:
+        error.filename = error.filename or place
+        raise
+
+
+@contextlib.contextmanager
+def _quiet_thread() -> Iterator[None]:
+    """What ends TensorBoard's writing thread is raised by its next call; its traceback would come before that."""
+    usual = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs, /) -> None:
+        if not type(arguments.thread).__module__.startswith("tensorboard."):
+            usual(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
     finally:
-        if writer is not None:
-            writer.close()
+        threading.excepthook = usual
 
 
 def scalars(record: EpochRecord) -> dict[str, float]:

@@ -56,8 +56,9 @@ def test_by_default_the_snapshot_and_its_field_are_named():
     )
     with pytest.raises(ValueError, match=message):
         _fit(data)
-    with pytest.raises(ValueError, match=r"snapshot 7, field 'v'; on_nan="):
-        gf.fit(_model(), Snapshots(data, ("u", "v")), gf.TrainConfig(**CONFIG), progress=False)
+    whole = Snapshots(data, ("u", "v"), trajectory=np.arange(len(data)) // 2, time=np.arange(len(data)) % 2)
+    with pytest.raises(ValueError, match=r"snapshot 3, field 'v' \(trajectory 3, time 1\); on_nan="):
+        gf.fit(_model(), whole[4:], gf.TrainConfig(**CONFIG), progress=False)
     with pytest.raises(ValueError, match=r"held_out must be finite in float32, got NaN or inf in snapshot 7"):
         _fit(_waves(), held_out=data)
     with pytest.raises(ValueError, match=r"on_nan must be one of error, drop, mask, got 'dorp'; did you mean 'drop'"):

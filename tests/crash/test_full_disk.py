@@ -11,6 +11,7 @@ import pytest
 
 import gmvae_fast as gf
 from gmvae_fast import cli
+from gmvae_fast._locks import folder_lock
 from gmvae_fast.data import Snapshots, convert_snapshots
 from gmvae_fast.studies import ModelConfig, StudyFolder, embed_seed, train_seed
 
@@ -130,6 +131,34 @@ def test_a_limit_on_file_sizes_is_as_good_as_a_full_disk(tmp_path, snapshots):
     assert hidden(tmp_path) == []
 
 
+def test_a_lock_needs_no_room(disk):
+    fill(disk)
+    with folder_lock(disk):
+        pass
+    assert hidden(disk) == []
+
+
+def test_training_curves_on_a_full_disk_name_their_folder(disk, snapshots, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("tensorboard")
+    snapshots.save(tmp_path / "data.npz")
+    (disk / "logs").mkdir()
+    fill(disk)
+    options = ["--out", tmp_path / "s", "--widths", 8, "--epochs", 3, "--components", 2, "--tensorboard", disk / "logs"]
+    monkeypatch.setattr(sys, "argv", ["gmvae-fast", "train", *map(str, [tmp_path / "data.npz", *options])])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    error = capfd.readouterr().err
+    assert stop.value.code == 1
+    assert "No space left on device" in error
+    assert "logs" in error
+    assert "Traceback" not in error
+    (disk / "ballast").unlink()
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    assert list((disk / "logs" / "seed_0").iterdir())
+
+
 @pytest.fixture
 def read_only(request, tmp_path):
     """A folder that holds data.npz and a trained study, and cannot be written to."""
@@ -149,6 +178,7 @@ def read_only(request, tmp_path):
 def test_a_read_only_folder_is_noticed_before_any_work(read_only, snapshots, tmp_path, monkeypatch, capsys):
     folder, lock = read_only
     snapshots.save(folder / "data.npz")
+    snapshots.save(tmp_path / "data.npz")
     train_seed(
         StudyFolder(folder / "study"),
         snapshots,
@@ -171,6 +201,7 @@ def test_a_read_only_folder_is_noticed_before_any_work(read_only, snapshots, tmp
         (["embed", folder / "study"], "seed_0"),
         (["simulate", "surface_reaction", "--out", folder / "s.npz"], "s.npz"),
         (["convert", folder / "data.npz", "--out", folder / "c.h5"], "c.h5"),
+        (["train", tmp_path / "data.npz", "--out", tmp_path / "s", "--tensorboard", folder / "logs"], "logs"),
         (["report", folder / "study"], ""),
     ):
         monkeypatch.setattr(sys, "argv", ["gmvae-fast", *map(str, arguments)])
