@@ -47,7 +47,7 @@ def signal_of(rng: np.random.Generator, kind: str, n: int) -> np.ndarray:
 
 
 def p_value(lengths: str, signal: str, seed: int) -> float:
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 1])  # not the stream from which permutations are drawn
     counts = lengths_of(rng, lengths)
     latents = np.concatenate([rng.normal(size=2) + 0.02 * rng.normal(size=(n, 2)).cumsum(0) for n in counts])
     values = np.concatenate([signal_of(rng, signal, n) for n in counts])

@@ -161,14 +161,20 @@ def score(
     study: StudyArgument,
     data: DataOption = None,
     neighbors: Annotated[int, typer.Option(help="Neighbours in the latent graph.")] = 10,
+    weights: Annotated[str, typer.Option(help="Of its edges: binary, gaussian or distance.")] = "binary",
+    symmetrize: Annotated[str, typer.Option(help="union or mutual neighbours.")] = "union",
+    connect: Annotated[bool, typer.Option("--connect", help="Join its components by the shortest edges.")] = False,
+    permutations: Annotated[int, typer.Option(help="Of whole trajectories, for p-values, as 999; 0: none.")] = 0,
+    bootstrap: Annotated[int, typer.Option(help="Samples of trajectories, for 95% intervals, as 200; 0: none.")] = 0,
 ) -> Result:
     """Score the latent maps: smoothness with p-values, errors, agreement with known classes."""
-    from gmvae_fast.studies import StudyFolder, score_seed, summarise
+    from gmvae_fast.studies import ScoreConfig, StudyFolder, score_seed, summarise
 
     folder = StudyFolder(study)
     snapshots = _study_data(study, data)
+    config = ScoreConfig(neighbors, weights, symmetrize, connect, permutations, bootstrap)  # type: ignore[arg-type]
     for seed in folder.seeds():
-        score_seed(folder, snapshots, seed, n_neighbors=neighbors)
+        score_seed(folder, snapshots, seed, config=config)
     summary = summarise(folder)
     lines = [f"{name:28} {row['mean']:10.4f} +- {row['std']:.4f}" for name, row in summary["metrics"].items()]
     return Result("\n".join(lines), summary)

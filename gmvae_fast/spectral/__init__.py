@@ -8,6 +8,8 @@ from gmvae_fast.spectral.eigen import eigenpairs as eigenpairs
 from gmvae_fast.spectral.geary import WeightSums as WeightSums
 from gmvae_fast.spectral.geary import normality_variance as normality_variance
 from gmvae_fast.spectral.geary import randomization_variance as randomization_variance
+from gmvae_fast.spectral.graph import KnnGraph as KnnGraph
+from gmvae_fast.spectral.graph import build_graph as build_graph
 from gmvae_fast.spectral.graph import knn_graph as knn_graph
 from gmvae_fast.spectral.laplacian import Components as Components
 from gmvae_fast.spectral.laplacian import connected_components as connected_components

@@ -6,6 +6,7 @@ from gmvae_fast.studies.folder import StudyFolder as StudyFolder
 from gmvae_fast.studies.presets import PRESETS as PRESETS
 from gmvae_fast.studies.presets import DemoPreset as DemoPreset
 from gmvae_fast.studies.stages import ModelConfig as ModelConfig
+from gmvae_fast.studies.stages import ScoreConfig as ScoreConfig
 from gmvae_fast.studies.stages import embed_seed as embed_seed
 from gmvae_fast.studies.stages import score_seed as score_seed
 from gmvae_fast.studies.stages import summarise as summarise

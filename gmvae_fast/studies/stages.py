@@ -17,6 +17,7 @@ from gmvae_fast.data import SnapshotSource, Split, SplitConfig, balanced_weights
 from gmvae_fast.history import EpochRecord, History
 from gmvae_fast.metrics import cluster_agreement
 from gmvae_fast.model import GMVAE, load
+from gmvae_fast.spectral.graph import SymmetrizeName, WeightsName
 from gmvae_fast.studies import provenance
 from gmvae_fast.studies.folder import StudyFolder
 from gmvae_fast.train_config import TrainConfig
@@ -26,6 +27,7 @@ N_RECONSTRUCTIONS = 6
 LOW_FREQUENCY_MODES = 20
 SWEEP = (5, 10, 20, 40)  # numbers of neighbours scored beside the chosen one
 LONGEST_ATTRIBUTE = 400  # characters; longer ones stay in the snapshot file
+RESAMPLED = {"p_permutation": "p permuted", "score_lower": "score from", "score_upper": "score to"}
 SCORE_NUMBERS = ("score", "dirichlet", "z_score", "p_value", "log10_p", "z_normal", "p_normal")
 
 
@@ -213,11 +215,41 @@ def _caption(snapshots: SnapshotSource, index: int) -> str:
     return f"run {snapshots.trajectory[index]}, t = {snapshots.time[index]:.4g}{value}"
 
 
-def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_neighbors: int = 10) -> None:
+@dataclass(frozen=True)
+class ScoreConfig:
+    """How latent maps are scored, see `gmvae_fast.smoothness`.
+
+    Attributes
+    ----------
+    n_neighbors, weights, symmetrize, connect
+        The graph.
+    permutations, bootstrap
+        Random permutations and samples of whole trajectories; 0 for none.
+    """
+
+    n_neighbors: int = 10
+    weights: WeightsName = "binary"
+    symmetrize: SymmetrizeName = "union"
+    connect: bool = False
+    permutations: int = 0
+    bootstrap: int = 0
+
+
+def score_seed(
+    folder: StudyFolder,
+    snapshots: SnapshotSource,
+    seed: int,
+    *,
+    n_neighbors: int = 10,
+    config: ScoreConfig | None = None,
+) -> None:
     """Write smoothness of every quantity on the latent graph, reconstruction errors and cluster agreement.
 
-    Snapshots whose latents are not finite are left out: those that ``on_nan="drop"`` left out of training.
+    Snapshots whose latents are not finite are left out: those that ``on_nan="drop"`` left out of training. ``config``
+    says more than ``n_neighbors``, which is then without effect.
     """
+    config = config or ScoreConfig(n_neighbors)
+    n_neighbors = config.n_neighbors
     with folder.lock_seed(seed):
         name = folder.seed(seed).name
         latents = folder.read_npz(f"{name}/embedding.npz")
@@ -228,13 +260,31 @@ def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_n
         counts = sorted({n_neighbors, *(k for k in SWEEP if k < len(snapshots))})
         # The graph is described where there is nothing to score, too: by the numbers of its nodes, which are left out.
         asked = signals or {"": np.arange(len(snapshots), dtype=np.float64)}
-        sweep = spectral.neighbor_sweep(latents["mean"], asked, counts)
+        graph: dict[str, Any] = {
+            "weights": config.weights,
+            "symmetrize": config.symmetrize,
+            "connect": config.connect,
+        }
+        sweep = spectral.neighbor_sweep(latents["mean"], asked, counts, **graph)
         result = sweep[n_neighbors]
+        if config.permutations or config.bootstrap:
+            several = len(np.unique(snapshots.trajectory)) > 1
+            result = spectral.smoothness(
+                latents["mean"],
+                asked,
+                n_neighbors=n_neighbors,
+                groups=snapshots.trajectory if several else None,
+                permutations=config.permutations,
+                bootstrap=config.bootstrap,
+                **graph,
+            )
         modes = min(LOW_FREQUENCY_MODES, len(snapshots))
         rows = [
             {
                 "signal": signal,
                 **{k: getattr(s, k) for k in SCORE_NUMBERS},
+                **{k: getattr(s, k) for k in ("p_permutation",) if config.permutations},
+                **{k: getattr(s, k) for k in ("score_lower", "score_upper") if config.bootstrap},
                 "low_frequency_energy": s.low_frequency_energy(modes),
             }
             for signal, s in result.items()
@@ -246,7 +296,9 @@ def score_seed(folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, n_n
                 "n_neighbors": n_neighbors,
                 "n_components": result.n_components,
                 "n_nodes": len(snapshots),
-                "weights": "binary",
+                "weights": config.weights,
+                "symmetrize": config.symmetrize,
+                "n_added_edges": result.n_added_edges,
                 "low_frequency_modes": modes,
                 "rows": rows,
                 "skipped": skipped,
@@ -337,6 +389,12 @@ def summarise(folder: StudyFolder, seeds: Sequence[int] | None = None) -> dict[s
         numbers = {k: metrics[k] for k in ("held_out_error", "train_error")}
         numbers |= {f"{kind} {label}": v for kind in ("ari", "nmi") for label, v in metrics[kind].items()}
         numbers |= {f"score {row['signal']}": row["score"] for row in scores["rows"]}
+        numbers |= {
+            f"{title} {row['signal']}": row[key]
+            for key, title in RESAMPLED.items()
+            for row in scores["rows"]
+            if key in row
+        }
         numbers |= {"smallest occupancy": min(metrics["occupancy"]), "graph components": scores["n_components"]}
         for key, number in numbers.items():
             values.setdefault(key, []).append(float(number))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from gmvae_fast import smoothness
 from gmvae_fast._checks import nearest
 from gmvae_fast._device import resolve_device
 from gmvae_fast.cli._app import printable
@@ -67,6 +68,36 @@ def test_data_without_quantities_are_scored_by_time_or_not_at_all(run, tmp_path)
         assert all(list(point["scores"]) == signals for point in scores["neighbor_sweep"])
         assert scores["n_components"] >= 1
         assert run("report", f"s_{name}")[0] == 0
+
+
+def test_scores_by_other_graphs_with_whole_runs_permuted(run, tmp_path):
+    rng = np.random.default_rng(0)
+    level = np.repeat(rng.random(8), 5)
+    fields = level[:, None, None, None] + 0.1 * rng.normal(size=(40, 1, 4, 4))
+    Snapshots(fields, ("u",), {"level": level, "noise": rng.normal(size=40)}, trajectory=np.arange(40) // 5).save(
+        "r.npz"
+    )
+    assert run("train", "r.npz", *SMALL)[0] == run("embed", "s")[0] == 0
+    asked = ("--neighbors", 4, "--weights", "gaussian", "--symmetrize", "mutual", "--connect")
+    code, out, err = run("score", "s", *asked, "--permutations", 19, "--bootstrap", 9)
+    assert code == 0, err
+    assert "p permuted level" in out
+    assert "score from level" in out
+    scores = json.loads((tmp_path / "s/seed_0/scores.json").read_text())
+    assert (scores["weights"], scores["symmetrize"], scores["n_components"]) == ("gaussian", "mutual", 1)
+    rows = {row["signal"]: row for row in scores["rows"]}
+    latents = np.load(tmp_path / "s/seed_0/embedding.npz")["mean"]
+    graph = {"n_neighbors": 4, "weights": "gaussian", "symmetrize": "mutual", "connect": True}
+    expected = smoothness(latents, level, **graph, groups=np.arange(40) // 5, permutations=19, bootstrap=9)["signal"]
+    for key in ("score", "p_permutation", "score_lower", "score_upper"):
+        assert rows["level"][key] == pytest.approx(getattr(expected, key))
+    assert run("report", "s")[0] == 0
+    assert run("score", "s", "--neighbors", 4)[0] == 0
+    again = json.loads((tmp_path / "s/seed_0/scores.json").read_text())
+    assert "p_permutation" not in again["rows"][0]
+    code, _, err = run("score", "s", "--weights", "gausian")
+    assert code == 1
+    assert "did you mean 'gaussian'?" in err
 
 
 def test_volumes_are_shown_by_their_middle_plane(run, tmp_path):
