@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import gmvae_fast as gf
 import others
 from gmvae_fast import ops
+from gmvae_fast._memory import freed_memory_kept
 from gmvae_fast._threads import threads_for
 from gmvae_fast.training.run import Run
 from plain_torch import PlainGMVAE, PlainTraining, plain_network
@@ -76,10 +77,10 @@ def native(case: Case, x: np.ndarray[Any, Any], **options: Any) -> Run:
 
 
 def epoch_of(run: Run) -> Callable[[], float]:
-    """One epoch, on the threads that `fit` would take."""
+    """One epoch, on the threads and with the memory that `fit` would take."""
 
     def epoch() -> float:
-        with threads_for(run.descent.step_work):
+        with threads_for(run.descent.step_work), freed_memory_kept():
             return run.one_epoch().loss
 
     return epoch

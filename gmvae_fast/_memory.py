@@ -1,15 +1,24 @@
-"""How much memory there is, asked before anything is allocated by what a file says about itself."""
+"""How much memory there is, asked before anything is allocated by what a file says; freed memory that is kept."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import os
+import platform
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _UNLIMITED = 2**62
 #: Asking takes a tenth of a millisecond, which what is smaller than this does not.
 _SMALL = 2**26
+
+#: Parameters of glibc's mallopt(3), and the values at which its own adjustment of them ends.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_LARGEST_TRIM, _LARGEST_MMAP = 2**26, 2**25
+_KEPT = 2**29
 
 
 def free_memory() -> int:
@@ -23,6 +32,34 @@ def shortage(size: int) -> str | None:
         return None
     free = free_memory()
     return None if size <= free else f"needs {_gibibytes(size)} of memory, {_gibibytes(free)} are free for it"
+
+
+@contextlib.contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Within the block up to 512 MiB that the process frees are kept for its next use, where the allocator is glibc's.
+
+    A training step frees its activations and asks for as much again in the next one; given back in between, every page
+    of them is mapped and cleared anew. Afterwards glibc gives back what is beyond 64 MiB, as after any program's first
+    large blocks. Settings of the user's own (MALLOC_..., GLIBC_TUNABLES) stay.
+    """
+    set_option = None if any("MALLOC" in k or k == "GLIBC_TUNABLES" for k in os.environ) else _mallopt()
+    if set_option is None:
+        yield
+        return
+    set_option(_MMAP_THRESHOLD, _LARGEST_MMAP)  # either of the two ends glibc's own adjustment of both
+    set_option(_TRIM_THRESHOLD, _KEPT)
+    try:
+        yield
+    finally:
+        set_option(_TRIM_THRESHOLD, _LARGEST_TRIM)
+
+
+@functools.cache
+def _mallopt() -> Callable[[int, int], int] | None:
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    function: Callable[[int, int], int] = ctypes.CDLL(None).mallopt
+    return function
 
 
 def _gibibytes(size: int) -> str:

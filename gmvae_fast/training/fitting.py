@@ -9,6 +9,7 @@ from typing import Any
 
 from gmvae_fast._checks import check_integer
 from gmvae_fast._locks import file_lock
+from gmvae_fast._memory import freed_memory_kept
 from gmvae_fast._progress import epoch_progress
 from gmvae_fast._threads import threads_for
 from gmvae_fast.distributed import joined
@@ -139,7 +140,7 @@ def _epochs(run: Run, checkpoint: str | os.PathLike[str] | None, every: int) -> 
     """The records of the epochs that are left, each given out once its checkpoint is written where one is due."""
     last = run.config.epochs
     while run.epoch < last:
-        with threads_for(run.descent.step_work):
+        with threads_for(run.descent.step_work), freed_memory_kept():
             record = run.one_epoch()
         if checkpoint is not None and (run.epoch % every == 0 or run.epoch == last):
             checkpoints.save(run, checkpoint)
