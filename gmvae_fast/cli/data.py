@@ -28,6 +28,12 @@ ShapeOption = Annotated[str | None, typer.Option(help="Resample to this grid, li
 ResamplingOption = Annotated[str, typer.Option(help="auto, area (means) or linear.")]
 NanOption = Annotated[str, typer.Option(help="keep, or mask: cells that are NaN in the first snapshot.")]
 
+MaskOption = Annotated[str | None, typer.Option(help="Array of the first file that is true where fields are defined.")]
+JoinedOption = Annotated[bool, typer.Option("--joined", help="The files are parts of the same trajectories.")]
+RoiOption = Annotated[str | None, typer.Option(help="Of frames: top,bottom,left,right in pixels.")]
+BackgroundOption = Annotated[int | None, typer.Option(help="Subtract from frames the mean of so many first ones.")]
+DownsampleOption = Annotated[int, typer.Option(help="Means over squares of so many pixels of frames.")]
+
 
 @command
 def inspect(
@@ -37,6 +43,11 @@ def inspect(
     dims: DimsOption = None,
     quantities: QuantitiesOption = None,
     nan: NanOption = "keep",
+    mask: MaskOption = None,
+    joined: JoinedOption = False,
+    roi: RoiOption = None,
+    background: BackgroundOption = None,
+    downsample: DownsampleOption = 1,
     crop: CropOption = None,
     stride: StrideOption = None,
     patch: PatchOption = None,
@@ -49,7 +60,18 @@ def inspect(
 
     window = _window(crop, stride, patch, patch_step, shape, resampling)
     description = inspect_snapshots(
-        paths, fields=split(fields), format=layout, dims=_dims(dims), quantities=quantities, nan=nan, window=window
+        paths,
+        fields=split(fields),
+        format=layout,
+        dims=_dims(dims),
+        quantities=quantities,
+        nan=nan,
+        mask=mask,
+        joined=joined,
+        roi=_roi(roi),
+        background=background,
+        downsample=downsample,
+        window=window,
     )
     return Result(as_text(description), description, passed=description["recognised"])
 
@@ -63,6 +85,11 @@ def convert(
     dims: DimsOption = None,
     quantities: QuantitiesOption = None,
     nan: NanOption = "keep",
+    mask: MaskOption = None,
+    joined: JoinedOption = False,
+    roi: RoiOption = None,
+    background: BackgroundOption = None,
+    downsample: DownsampleOption = 1,
     crop: CropOption = None,
     stride: StrideOption = None,
     patch: PatchOption = None,
@@ -79,7 +106,20 @@ def convert(
     from gmvae_fast.data import convert_snapshots, open_snapshots
 
     window = _window(crop, stride, patch, patch_step, shape, resampling)
-    source = open_snapshots(paths, split(fields), layout, _dims(dims), quantities=quantities, nan=nan, window=window)
+    source = open_snapshots(
+        paths,
+        split(fields),
+        layout,
+        _dims(dims),
+        quantities=quantities,
+        nan=nan,
+        mask=mask,
+        joined=joined,
+        roi=_roi(roi),
+        background=background,
+        downsample=downsample,
+        window=window,
+    )
     with run_progress(f"writing {out}", enabled=not quiet) as show:
         convert_snapshots(source, out, dtype=dtype, compression=compression, overwrite=overwrite, progress=show)
     return Result(f"{out}: {source!r}", {"path": out, **described(source)})
@@ -93,6 +133,16 @@ def _dims(text: str | None) -> str | dict[str, str] | None:
     if not all(equals and name.strip() for name, equals, _ in pairs):
         raise ValueError(f"--dims must be like 'b t x y c' or 'u=t y x; k=t y x c', got {text!r}")
     return {name.strip(): axes.strip() for name, _, axes in pairs}
+
+
+def _roi(text: str | None) -> tuple[int, int, int, int] | None:
+    """Four numbers of pixels."""
+    edges = integers(text, "roi")
+    if edges is None:
+        return None
+    if len(edges) != 4:
+        raise ValueError(f"--roi must be top,bottom,left,right, got {text!r}")
+    return edges[0], edges[1], edges[2], edges[3]
 
 
 def _window(

@@ -5,6 +5,7 @@ import layout_files as files
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_snapshots import make
 from typer.testing import CliRunner
 
@@ -183,6 +184,28 @@ def test_axes_array_by_array_on_the_command_line(tmp_path):
     refused = run("inspect", tmp_path / "a.h5", "--dims", "b t y x; flow/k=b t y x")
     assert refused.exit_code == 1
     assert "u=t y x; k=t y x c" in str(refused.output) + str(refused.exception)
+
+
+def test_frames_masks_and_joined_files_on_the_command_line(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (6, 8, 10), dtype=np.uint8)
+    for i, name in enumerate(("a b", "c")):
+        (tmp_path / name).mkdir()
+        for j, frame in enumerate(frames[3 * i : 3 * i + 3]):
+            Image.fromarray(frame).save(tmp_path / name / f"{j}.png")
+    options = ("--roi", "1,7,2,10", "--background", 2, "--downsample", 2, "--joined", "--quiet")
+    done = run("convert", tmp_path / "a b", tmp_path / "c", "--out", tmp_path / "film.h5", *options)
+    assert done.exit_code == 0, done.output
+    film, expected = (
+        open_snapshots(tmp_path / "film.h5"),
+        open_snapshots([tmp_path / "a b", tmp_path / "c"], roi=(1, 7, 2, 10), background=2, downsample=2, joined=True),
+    )
+    np.testing.assert_array_equal(film.fields, expected.fields)
+    np.testing.assert_array_equal(film.trajectory, 0)
+    assert run("inspect", tmp_path / "c", "--roi", "1,2,3").exit_code == 1
+    with h5py.File(tmp_path / "masked.h5", "w") as f:
+        f["u"], f["fluid"] = np.ones((3, 4, 5)), np.arange(20).reshape(4, 5) > 4
+    shown = run("inspect", tmp_path / "masked.h5", "--fields", "u", "--dims", "t y x", "--mask", "fluid", "--json")
+    assert json.loads(shown.output)["masked_cells"] == 5
 
 
 def test_a_folder_of_folders_says_what_to_give(tmp_path):
