@@ -74,7 +74,7 @@ def test_lists_and_tables_stand_for_what_the_command_line_spells_as_text(run, tm
 def test_what_is_missing_is_listed(run):
     code, out, _ = run("train", "--dump-config")
     assert code == 0
-    assert "# data: required. Snapshot file." in out
+    assert "# data: required. Snapshot file, folder, store or pattern" in out
     assert "# out: required." in out
     assert run("train")[0] == 2
 
