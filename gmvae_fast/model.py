@@ -198,8 +198,22 @@ class GMVAE(Normalised):
             return self._like(source, self.prior.responsibilities(*self.embed_tensors(source, batch_size)))
 
     def predict(self, data: Any, *, batch_size: int = 256) -> Any:
-        """Component with the largest responsibility [N]."""
-        return self.predict_proba(data, batch_size=batch_size).argmax(1)
+        """Component with the largest responsibility [N].
+
+        Raises
+        ------
+        ValueError
+            For snapshots that have none, because they hold NaN or inf; of those, `embed` and `predict_proba` are NaN.
+        """
+        gamma = self.predict_proba(data, batch_size=batch_size)
+        undefined = (gamma != gamma).any(1).nonzero()
+        first = undefined[0] if isinstance(undefined, tuple) else undefined.flatten()  # as numpy and torch give it
+        if len(first):
+            raise ValueError(
+                f"data must be finite in float32, got NaN or inf in {len(first)} of {len(gamma)} snapshots, the first "
+                f"is {int(first[0])}; a model that was trained with on_nan='mask' takes them for missing values"
+            )
+        return gamma.argmax(1)
 
     def reconstruct(self, data: Any, *, batch_size: int = 256) -> Any:
         """Decoded posterior means, in data units: [N, *input_shape]."""

@@ -148,6 +148,30 @@ def test_a_missing_value_contributes_nothing(tmp_path):
     np.testing.assert_array_equal(again.embed(data).mean, model.embed(data).mean)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_field_of_nothing_but_gaps_is_refused(masked):
+    data = _waves()
+    data[:, 1] = np.nan
+    mask = (np.arange(data.shape[2]) != 3) if masked else None
+    with pytest.raises(ValueError, match="a finite value of every field, got only NaN or inf in field 'v'"):
+        _fit(Snapshots(data, ("u", "v"), mask=mask), on_nan="mask", model=_model())
+    with pytest.raises(ValueError, match="got only NaN or inf in feature 2"):
+        _fit(np.where(np.arange(4) == 2, np.inf, _waves()[:, 0, :4]).astype(np.float32), on_nan="mask")
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_no_component_is_predicted_for_what_is_not_finite(kind):
+    model, _ = _fit(_waves())
+    data = _waves()
+    data[[7, 9], 1, 3] = np.nan, np.inf
+    assert not np.isfinite(np.asarray(model.embed(kind(data)).mean)[[7, 9]]).any()
+    with pytest.raises(
+        ValueError, match=r"got NaN or inf in 2 of 60 snapshots, the first is 7; a model .* on_nan='mask'"
+    ):
+        model.predict(kind(data))
+    assert len(model.predict(kind(data[10:]))) == 50
+
+
 def test_learned_noise_counts_known_values_only():
     data = _waves()
     data[:, 0, :4] = np.where(np.random.default_rng(0).uniform(size=(60, 4)) < 0.5, np.nan, data[:, 0, :4])

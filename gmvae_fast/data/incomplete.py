@@ -57,10 +57,12 @@ class IncompleteMoments:
 
     def std(self, cells: int) -> Tensor:
         """Standard deviation of each channel [C] about the mean field; ``cells`` of the grid lie inside the mask."""
-        channels = len(self.mean)
+        return (self.squares.reshape(len(self.mean), -1).sum(1) / self.known(cells).clamp_min(1)).sqrt()
+
+    def known(self, cells: int) -> Tensor:
+        """Values that are there, by channel [C]; ``cells`` of the grid lie inside the mask."""
         outside = self.mean[0].numel() - cells
-        present = self.present.reshape(channels, -1).sum(1) - outside * self.count
-        return (self.squares.reshape(channels, -1).sum(1) / present.clamp_min(1)).sqrt()
+        return self.present.reshape(len(self.mean), -1).sum(1) - outside * self.count
 
     @property
     def missing(self) -> Tensor:

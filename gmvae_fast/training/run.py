@@ -151,7 +151,9 @@ class Run:
         for name, share in (("data", self.source), ("held_out", self.held_out)):
             if share is not None and broken[name]:
                 found = share.incomplete_moments(self.model.device)
-                moments = found if name == "data" else moments
+                if name == "data":
+                    moments = found
+                    self._refuse_empty(found)
                 missing = [(share.local.field_name(c), int(n)) for c, n in enumerate(found.missing.tolist()) if n]
                 told = ", ".join(f"{n} of {field}" for field, n in missing[:10])
                 self._event("mask", f"{name}: NaN and infinite values are left out of the loss: {told}")
@@ -167,6 +169,15 @@ class Run:
         except ValueError as error:
             advice = "on_nan='drop' leaves such snapshots out, on_nan='mask' such values"
             raise ValueError(f"{error}; {advice}") from None
+
+    def _refuse_empty(self, moments: IncompleteMoments) -> None:
+        """Raise ValueError for a channel of which there is nothing to learn."""
+        local = self.source.local
+        cells = math.prod(local.shape[1:]) if local.mask is None else int(local.mask.sum())
+        for channel in (moments.known(cells) == 0).nonzero().flatten().tolist():
+            raise ValueError(
+                f"data must hold a finite value of every field, got only NaN or inf in {local.field_name(channel)}"
+            )
 
     def _without(self, name: str, weight: npt.NDArray[np.float64], rows: list[int]) -> npt.NDArray[np.float64]:
         """``weight`` of all snapshots but ``rows``, which an event names."""
