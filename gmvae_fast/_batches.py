@@ -112,14 +112,15 @@ class Batches:
         if self._passes is not None:
             self._passes.close()
 
-    def hold(self, limit: int) -> bool:
+    def hold(self, limit: int, processes: int = 1) -> bool:
         """Read files once and keep the snapshots in memory until `close`, if they take at most ``limit`` bytes there.
 
         Nothing but the speed of later passes changes: snapshots come in the order in which the files would be read.
-        Not done where less than twice their size is free. Whether they are held.
+        Not done where less than twice their size is free, each of so many ``processes`` counting on its part of that.
+        Whether they are held.
         """
         size = 4 * math.prod(self.shape, start=len(self))
-        if not isinstance(self._rows, OnDemandSnapshots) or size > min(limit, _HELD_SHARE * free_memory()):
+        if not isinstance(self._rows, OnDemandSnapshots) or size > min(limit, _HELD_SHARE * free_memory() / processes):
             return False
         held, start = torch.empty(len(self), *self.shape), 0
         # In few pieces, as stored chunks that cross their edges are decoded twice; in many for several workers.

@@ -13,6 +13,7 @@ from gmvae_fast.cli._options import split as names
 
 if TYPE_CHECKING:
     from gmvae_fast.data import SnapshotSource
+    from gmvae_fast.distributed import Ranks
 
 
 @command
@@ -65,14 +66,14 @@ def train(
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that read and decode the files; 0: a thread.")] = 0,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for a decoded copy of slow files, made once and read instead.")
+        Path | None, typer.Option(help="Folder for decoded copies of slow files, made once and read instead.")
     ] = None,
     quiet: QuietOption = False,
 ) -> Result:
     """Train a GM-VAE; an interrupted run continues from its checkpoint. Started by torchrun, all processes train it."""
     from gmvae_fast._device import resolve_device
     from gmvae_fast._tensorboard import epoch_writer
-    from gmvae_fast.data import SplitConfig, open_snapshots
+    from gmvae_fast.data import SplitConfig
     from gmvae_fast.distributed import joined
     from gmvae_fast.studies import ModelConfig, StudyFolder, train_seed
     from gmvae_fast.train_config import TrainConfig
@@ -83,7 +84,7 @@ def train(
     with epoch_writer(None if tensorboard is None or not ranks.first else tensorboard / f"seed_{seed}") as write:
         history = train_seed(
             folder,
-            _copied(open_snapshots(data), cache, quiet),
+            _opened(data, ranks, None if ranks.size > 1 else cache, quiet),
             ModelConfig(latent_dim, components, network, integers(widths, "widths"), covariance_type),
             TrainConfig(
                 scheme=scheme,
@@ -116,6 +117,7 @@ def train(
             progress=not quiet,
             on_epoch=write,
             workers=workers,
+            cache=None if ranks.size == 1 else cache,
         )
     if not ranks.first:
         return Result("")
@@ -125,11 +127,12 @@ def train(
     return Result("\n".join([f"{folder.seed(seed)}: trained", *notes]), told)
 
 
-def _copied(source: SnapshotSource, folder: Path | None, quiet: bool) -> SnapshotSource:
-    """The source read from a decoded copy in ``folder``, if one is wanted."""
+def _opened(path: str | Path, ranks: Ranks, folder: Path | None, quiet: bool) -> SnapshotSource:
+    """The source, read from a decoded copy in ``folder`` if one is wanted; as needed where others read their share."""
     from gmvae_fast._progress import run_progress
-    from gmvae_fast.data import LazySnapshots, copied
+    from gmvae_fast.data import LazySnapshots, copied, open_snapshots
 
+    source = open_snapshots(path, lazy=True if ranks.size > 1 else None)
     if folder is None or not isinstance(source, LazySnapshots):
         return source
     with run_progress(f"decoding into {folder}", enabled=not quiet) as show:
@@ -146,7 +149,7 @@ def embed(study: StudyArgument, data: DataOption = None, device: DeviceOption = 
     target = resolve_device(device)
     ranks = joined(target)
     folder = StudyFolder(study, writes=ranks.first)
-    snapshots = _study_data(study, data)
+    snapshots = _opened(_data_path(study, data), ranks, None, True)
     rows = []
     for seed in folder.seeds():
         embed_seed(folder, snapshots, seed, device=target)
@@ -168,10 +171,11 @@ def score(
     bootstrap: Annotated[int, typer.Option(help="Samples of trajectories, for 95% intervals, as 200; 0: none.")] = 0,
 ) -> Result:
     """Score the latent maps: smoothness with p-values, errors, agreement with known classes."""
+    from gmvae_fast.data import open_snapshots
     from gmvae_fast.studies import ScoreConfig, StudyFolder, score_seed, summarise
 
     folder = StudyFolder(study)
-    snapshots = _study_data(study, data)
+    snapshots = open_snapshots(_data_path(study, data))
     config = ScoreConfig(neighbors, weights, symmetrize, connect, permutations, bootstrap)  # type: ignore[arg-type]
     for seed in folder.seeds():
         score_seed(folder, snapshots, seed, config=config)
@@ -180,11 +184,10 @@ def score(
     return Result("\n".join(lines), summary)
 
 
-def _study_data(study: Path, data: Path | None) -> SnapshotSource:
-    from gmvae_fast.data import open_snapshots
+def _data_path(study: Path, data: Path | None) -> str:
     from gmvae_fast.studies import StudyFolder
 
     path = data or StudyFolder(study).study().get("data_path")
     if not path:
         raise ValueError("the study does not say which data it was trained on; pass --data FILE")
-    return open_snapshots(path)
+    return str(path)

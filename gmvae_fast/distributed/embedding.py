@@ -23,7 +23,8 @@ def embed(model: GMVAE, data: Any, *, batch_size: int = 256, workers: int = 0) -
     Raises
     ------
     ValueError
-        For data that do not fit the model, or hold fewer trajectories than there are processes.
+        For data that do not fit the model, or hold fewer snapshots than there are processes. Trajectories are cut where
+        there are fewer of them than processes.
     RankLost
         When another process has ended.
     """
@@ -46,9 +47,12 @@ def _by_all(
     model: GMVAE, data: Any, batch_size: int, workers: int, function: Callable[[Tensor, Tensor], Tensor]
 ) -> npt.NDArray[Any]:
     """``function`` of each process's posteriors (means, log variances), in the order of all snapshots [N, ...]."""
-    share = Share(data, "data", joined(model.device), workers)
-    try:
-        own = function(*model.embed_tensors(model._source(share.local), batch_size))
-    finally:
-        share.close()
-    return share.gathered(own).cpu().numpy()
+    ranks = joined(model.device)
+    with ranks.remembering():
+        with ranks.agreeing():
+            share = Share(data, "data", ranks, workers, split_trajectories=True)
+            try:
+                own = function(*model.embed_tensors(model._source(share.local), batch_size))
+            finally:
+                share.close()
+        return share.gathered(own).cpu().numpy()

@@ -7,9 +7,11 @@ import contextlib
 import gc
 import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,9 +20,14 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 T = TypeVar("T")
+_CPU = torch.device("cpu")
 
 _LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+#: How long a process waits for the others: reading and decoding of their shares may take them longer by that much.
+TIMEOUT = timedelta(minutes=30)
 _LOST = ("gloo", "nccl", "connection", "timed out", "timeout", "socket", "peer")
+
+_failed = False  # whether this process stopped in the middle of work that it shares
 
 
 class RankLost(RuntimeError):
@@ -33,17 +40,42 @@ class Ranks:
 
     All processes must call the methods in the same order. Sums are those of all processes, in their order, so every
     process gets the same bits.
+
+    Attributes
+    ----------
+    rank, size : int
+    device : torch.device
+        Where `tell` lays its messages: the CPU, unless the backend only knows GPUs.
     """
 
     rank: int = 0
     size: int = 1
+    device: torch.device = _CPU
 
     @staticmethod
-    def present() -> Ranks:
-        """Those of the default process group; this process alone where there is none."""
-        if dist.is_available() and dist.is_initialized():
-            return Ranks(dist.get_rank(), dist.get_world_size())
-        return Ranks()
+    def present(device: str | torch.device = "cpu") -> Ranks:
+        """Those of the default process group, which exchange tensors of ``device``; alone where there is none.
+
+        Raises
+        ------
+        ValueError
+            Where the group's backend does not know the device.
+        """
+        if not (dist.is_available() and dist.is_initialized()):
+            return Ranks()
+        on, served = _placed(device), _served()
+        if on.type not in served:
+            raise ValueError(
+                f"model must be on a device that the process group ({dist.get_backend_config()}) serves, got {on}; "
+                "move it, or use init_process_group('cpu:gloo,cuda:nccl')"
+            )
+        return Ranks(dist.get_rank(), dist.get_world_size(), _CPU if "cpu" in served else on)
+
+    @property
+    def on_this_machine(self) -> int:
+        """How many of the processes share this machine, as far as their launcher tells (torchrun does); at least 1."""
+        told = os.environ.get("LOCAL_WORLD_SIZE", "")
+        return min(self.size, max(1, int(told))) if told.isdecimal() else 1
 
     @property
     def first(self) -> bool:
@@ -67,6 +99,8 @@ class Ranks:
             sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(self.size)]
             dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
             counts = [int(s) for s in sizes]
+            if not any(counts):
+                return [rows for _ in counts]
             padded = rows.new_zeros(max(counts), *rows.shape[1:])
             padded[: len(rows)] = rows
             parts = [torch.empty_like(padded) for _ in range(self.size)]
@@ -86,8 +120,7 @@ class Ranks:
         """Small values of all processes, in their order: what JSON can hold."""
         if self.size == 1:
             return [value]
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        text = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=device)
+        text = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=self.device)
         return [json.loads(bytes(part.tolist())) for part in self.gather(text)]
 
     def agree(self, error: Exception | None) -> None:
@@ -109,11 +142,30 @@ class Ranks:
             error = err
         self.agree(error)
 
+    def same(self, **values: Any) -> None:
+        """Raise ValueError in every process where their ``values``, which JSON can hold, are not all alike."""
+        first, *others = self.tell(values)
+        for rank, other in enumerate(others, 1):
+            for name, value in first.items():
+                if other[name] != value:
+                    raise ValueError(
+                        f"{name} must be the same in every process, got {value!r} in process 0 and {other[name]!r} "
+                        f"in process {rank}"
+                    )
+
+    @contextlib.contextmanager
+    def remembering(self) -> Iterator[None]:
+        """An exception that leaves the block is remembered when this process leaves the others."""
+        global _failed
+        try:
+            yield
+        except BaseException:
+            _failed = self.size > 1
+            raise
+
     def wait(self) -> None:
         """Until all processes are here."""
-        if self.size > 1:
-            with self.guarded():
-                dist.barrier()
+        self.tell(None)  # NCCL's own barrier guesses a device
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -135,17 +187,54 @@ def joined(device: str | torch.device = "cpu") -> Ranks:
 
     A process group that exists is used and left alone. Where torchrun (or any launcher that sets RANK, WORLD_SIZE,
     MASTER_ADDR and MASTER_PORT) started this process, a group is made that lasts until the process ends: NCCL where
-    ``device`` is a CUDA device, else gloo.
+    ``device`` is a CUDA device, which becomes the current one, else gloo.
+
+    Raises
+    ------
+    ValueError
+        Where two processes have the same GPU, or an existing group's backend does not know the device.
     """
     launched = dist.is_available() and all(name in os.environ for name in _LAUNCHED)
     if launched and not dist.is_initialized() and int(os.environ["WORLD_SIZE"]) > 1:
         # After an elastic restart the store still knows the addresses of processes that have ended.
         store, rank, size = next(rendezvous("env://"))
         store = PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-        backend = "nccl" if torch.device(device).type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        on, options = _placed(device), dict[str, Any]()
+        if on.type == "cuda":
+            _check_own_gpu(store, rank, size, on)
+            torch.cuda.set_device(on)
+            options = {"device_id": on}
+        backend = "nccl" if on.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT, **options)
         atexit.register(_leave)
-    return Ranks.present()
+    return Ranks.present(device)
+
+
+def _placed(device: str | torch.device) -> torch.device:
+    """With its number, where it is a CUDA device."""
+    on = torch.device(device)
+    return torch.device("cuda", torch.cuda.current_device()) if on.type == "cuda" and on.index is None else on
+
+
+def _served() -> set[str]:
+    """Kinds of devices whose tensors the default group exchanges."""
+    return {part.split(":")[0] for part in str(dist.get_backend_config()).split(",")}
+
+
+def _check_own_gpu(store: PrefixStore, rank: int, size: int, device: torch.device) -> None:
+    """Raise ValueError in every process where two have one GPU, on which NCCL would fail or wait for ever."""
+    properties = torch.cuda.get_device_properties(device)
+    store.set(f"gpu_{rank}", f"{socket.gethostname()} {getattr(properties, 'uuid', device)}")
+    seen: dict[str, int] = {}
+    for other in range(size):
+        gpu = store.get(f"gpu_{other}").decode()
+        if gpu in seen:
+            raise ValueError(
+                f"every process must have a GPU of its own, got {gpu.split()[-1]} of {gpu.split()[0]} for processes "
+                f"{seen[gpu]} and {other}; start no more than there are GPUs, and put the model of each on "
+                "f'cuda:{LOCAL_RANK}'"
+            )
+        seen[gpu] = other
 
 
 def _brief(error: Exception) -> str:
@@ -154,6 +243,10 @@ def _brief(error: Exception) -> str:
 
 
 def _leave() -> None:
-    if dist.is_initialized():
-        gc.collect()  # gradients' reducers that outlive their group end the process with an abort, now and then
-        dist.destroy_process_group()
+    if not dist.is_initialized():
+        return
+    gc.collect()  # gradients' reducers that outlive their group end the process with an abort, now and then
+    if _failed and "nccl" in str(dist.get_backend_config()):
+        # The others may be in an exchange that never ends, for which destroying would wait; torch aborts it by itself.
+        return
+    dist.destroy_process_group()

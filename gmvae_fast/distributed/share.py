@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,8 +17,10 @@ from torch.utils.data import Dataset, Subset
 
 from gmvae_fast._batches import Batches
 from gmvae_fast._checks import check_sample_weight
+from gmvae_fast.data.copies import copied
 from gmvae_fast.data.incomplete import IncompleteMoments
 from gmvae_fast.data.moments import Moments
+from gmvae_fast.data.on_demand import OnDemandSnapshots
 from gmvae_fast.data.source import SnapshotSource
 from gmvae_fast.data.streaming import shuffled_order
 from gmvae_fast.distributed.ranks import Ranks
@@ -60,6 +63,8 @@ class Share:
     ranks : Ranks
     sample_weight : array [N], optional
         How often each snapshot counts, in any unit; those that never do are left out.
+    split_trajectories : bool
+        Cut by snapshot where there are fewer trajectories than processes, instead of raising ValueError.
 
     Attributes
     ----------
@@ -69,8 +74,17 @@ class Share:
         By which the weights of all snapshots are known again.
     """
 
-    def __init__(self, data: Any, name: str, ranks: Ranks, workers: int = 0, sample_weight: Any = None) -> None:
-        self.ranks = ranks
+    def __init__(
+        self,
+        data: Any,
+        name: str,
+        ranks: Ranks,
+        workers: int = 0,
+        sample_weight: Any = None,
+        *,
+        split_trajectories: bool = False,
+    ) -> None:
+        self.ranks, self._workers = ranks, workers
         whole = Batches(data, name, workers)
         self.weight: Tensor | None = None
         if sample_weight is not None:
@@ -82,9 +96,10 @@ class Share:
             self.weight = weight / weight.mean()
         self.weight_digest = None if self.weight is None else sha256(self.weight.numpy().tobytes()).hexdigest()[:16]
         self.count = len(whole)
-        self.rows = owned_rows(data, self.count, ranks)
+        self.rows = owned_rows(data, self.count, ranks, name, split_trajectories=split_trajectories)
         self._chunk_starts = whole.chunk_starts
-        self.local = whole if ranks.size == 1 else Batches(_part(data, self.rows), name, workers)
+        self._own = data if ranks.size == 1 else _part(data, self.rows)
+        self.local = whole if ranks.size == 1 else Batches(self._own, name, workers)
         if self.weight is not None:
             self.weight = self.weight[self.rows]
 
@@ -98,7 +113,15 @@ class Share:
 
     def hold(self, limit: int) -> bool:
         """This process's snapshots, see `Batches.hold`."""
-        return self.local.hold(limit)
+        return self.local.hold(limit, self.ranks.on_this_machine)
+
+    def copy(self, folder: str | os.PathLike[str]) -> None:
+        """Read this process's snapshots from a decoded copy of them from now on, if they come from slow files."""
+        if isinstance(self._own, OnDemandSnapshots):
+            found = copied(self._own, folder)
+            if found is not self._own:
+                self.local.close()
+                self._own, self.local = found, Batches(found, self.local.name, self._workers)
 
     def close(self) -> None:
         """End worker processes, let go of what is held."""
@@ -201,11 +224,11 @@ class Share:
         return self.ranks.sum(out)
 
 
-def owned_rows(data: Any, count: int, ranks: Ranks) -> Tensor:
+def owned_rows(data: Any, count: int, ranks: Ranks, name: str = "data", *, split_trajectories: bool = False) -> Tensor:
     """Ascending indices of the snapshots of ``ranks.rank``: whole trajectories, shares as equal as they allow.
 
-    Trajectories keep their order, so a process opens few files. Where ``data`` does not know of trajectories every
-    snapshot is one.
+    Trajectories keep their order, so a process opens few files. Where ``data`` does not know of trajectories, or
+    ``split_trajectories`` and it has fewer of them than there are processes, every snapshot is one.
 
     Raises
     ------
@@ -214,22 +237,19 @@ def owned_rows(data: Any, count: int, ranks: Ranks) -> Tensor:
     """
     if ranks.size == 1:
         return torch.arange(count)
-    if isinstance(data, SnapshotSource):
-        _, first, inverse, lengths = np.unique(
-            data.trajectory, return_index=True, return_inverse=True, return_counts=True
-        )
-        order = np.argsort(first)  # of appearance
-        middle = np.empty(len(order))
-        middle[order] = np.cumsum(lengths[order]) - 0.5 * lengths[order]
-        owner = _owners(middle[order], count, ranks.size)[np.argsort(order)][inverse.ravel()]
-        trajectories = len(order)
-    else:
-        owner = _owners(np.arange(count) + 0.5, count, ranks.size)
-        trajectories = count
-    if trajectories < ranks.size:
+    trajectory, what = np.arange(count), "snapshot"
+    if isinstance(data, SnapshotSource) and not (split_trajectories and len(np.unique(data.trajectory)) < ranks.size):
+        trajectory, what = np.asarray(data.trajectory), "trajectory"
+    _, first, inverse, lengths = np.unique(trajectory, return_index=True, return_inverse=True, return_counts=True)
+    if len(first) < ranks.size:
         raise ValueError(
-            f"data must hold at least one trajectory for each of the {ranks.size} processes, got {trajectories}"
+            f"{name} must hold at least one {what} for each of the {ranks.size} processes, got {len(first)}; "
+            f"start at most {len(first)} of them"
         )
+    order = np.argsort(first)  # of appearance
+    middle = np.empty(len(order))
+    middle[order] = np.cumsum(lengths[order]) - 0.5 * lengths[order]
+    owner = _owners(middle[order], count, ranks.size)[np.argsort(order)][inverse.ravel()]
     return torch.from_numpy(np.flatnonzero(owner == ranks.rank).astype(np.int64))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,7 @@ def train_seed(
     progress: bool = True,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     workers: int = 0,
+    cache: str | os.PathLike[str] | None = None,
 ) -> History:
     """Split, train, and write the seed's configuration, split, history, checkpoint and model.
 
@@ -92,6 +94,7 @@ def train_seed(
             progress=progress,
             on_epoch=on_epoch,
             workers=workers,
+            cache=cache,
         )
         folder.write_npz(f"{name}/split.npz", {"train": parts.train, "test": parts.test, **validation})
         if folder.writes:

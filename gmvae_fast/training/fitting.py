@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,6 +38,7 @@ def fit(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     workers: int = 0,
     hold_bytes: int = HOLD_BYTES,
+    cache: str | os.PathLike[str] | None = None,
 ) -> History:
     """Train ``model`` in place.
 
@@ -75,7 +77,11 @@ def fit(
     hold_bytes : int
         ``data`` and ``held_out`` from files are read and decoded once and held in memory while training, each where
         its float32 values take at most this much and twice as much is free; 0: all passes read the files. Only the
-        speed depends on it. For larger data that are slow to decode see ``cache`` of `gmvae_fast.open_snapshots`.
+        speed depends on it. Of several processes each holds its own share, and counts on its part of what is free.
+    cache : path, optional
+        Folder for a decoded copy of ``data`` and of ``held_out`` where they come from files that are slow to decode and
+        are not held in memory; see `gmvae_fast.data.copies.copied`. Of several processes each copies its own share,
+        which ``cache`` of `gmvae_fast.open_snapshots` cannot: it knows nothing of the others.
 
     Notes
     -----
@@ -112,12 +118,19 @@ def fit(
     if checkpoint is not None and os.path.isdir(checkpoint):
         raise IsADirectoryError(f"checkpoint must be a file, got the folder {os.fspath(checkpoint)}")
     ranks = joined(model.device)
-    with contextlib.ExitStack() as held:
+    with ranks.remembering(), contextlib.ExitStack() as held:
+        ranks.same(
+            config=dataclasses.asdict(config or TrainConfig()),
+            parameters=sum(p.numel() for p in model.parameters()),
+            held_out=held_out is not None,
+            sample_weight=sample_weight is not None,
+            checkpoint=None if checkpoint is None else (checkpoint_every, resume),
+        )
         if checkpoint is not None:
             with ranks.agreeing():  # where another run has the checkpoint no process goes on
                 if ranks.first:
                     held.enter_context(file_lock(checkpoint))
-        run = Run(model, data, config or TrainConfig(), held_out, workers, ranks, sample_weight, hold_bytes)
+        run = Run(model, data, config or TrainConfig(), held_out, workers, ranks, sample_weight, hold_bytes, cache)
         if checkpoint is not None and resume and ranks.tell(os.path.exists(checkpoint))[0]:
             with ranks.agreeing():
                 checkpoints.restore(run, checkpoint)
@@ -125,7 +138,7 @@ def fit(
             with epoch_progress(
                 run.config.epochs, run.epoch, len(run.source), enabled=progress and ranks.first
             ) as show:
-                for record in _epochs(run, checkpoint if ranks.first else None, checkpoint_every):
+                for record in _epochs(run, checkpoint, checkpoint_every):
                     show(record)
                     if on_epoch is not None and ranks.first:
                         on_epoch(record)
@@ -143,5 +156,7 @@ def _epochs(run: Run, checkpoint: str | os.PathLike[str] | None, every: int) -> 
         with threads_for(run.descent.step_work), freed_memory_kept():
             record = run.one_epoch()
         if checkpoint is not None and (run.epoch % every == 0 or run.epoch == last):
-            checkpoints.save(run, checkpoint)
+            with run.ranks.agreeing():  # where it cannot be written no process goes on
+                if run.ranks.first:
+                    checkpoints.save(run, checkpoint)
         yield record

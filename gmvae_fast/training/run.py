@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from typing import Any, NoReturn
 
@@ -53,8 +54,10 @@ class Run:
         ranks: Ranks | None = None,
         sample_weight: Any = None,
         hold_bytes: int = 0,
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.model, self.config, self.ranks, self._hold_bytes = model, config, ranks or Ranks(), hold_bytes
+        self.model, self.config, self.ranks = model, config, ranks or Ranks()
+        self._hold_bytes, self._cache = hold_bytes, cache
         self.epoch = 0
         self.records: list[EpochRecord] = []
         self.events: list[Event] = []
@@ -120,9 +123,12 @@ class Run:
     def _share(self, data: Any, name: str, workers: int = 0, sample_weight: Any = None) -> Share:
         """This process's part of ``data``; where one process cannot have its own, none goes on."""
         with self.ranks.agreeing():
-            share = Share(data, name, self.ranks, workers, sample_weight)
+            # What is only evaluated may be cut anywhere: a few trajectories must do for many processes.
+            share = Share(data, name, self.ranks, workers, sample_weight, split_trajectories=name == "held_out")
             self.model._source(share.local)
-            share.hold(self._hold_bytes)
+            if not share.hold(self._hold_bytes) and self._cache is not None:
+                share.copy(self._cache)
+        self.ranks.same(**{f"number of snapshots in {name}": len(share)})
         return share
 
     def _complete(self, data: Any, held_out: Any, workers: int, sample_weight: Any) -> Moments | IncompleteMoments:

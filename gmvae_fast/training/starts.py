@@ -27,8 +27,9 @@ def from_latents(prior: MixturePrior, latents: Latents, config: TrainConfig) -> 
     """Fit to the latents, EM restarts on the package's kernels, the most likely kept; and what to say about it."""
     rows, ranks = _Rows.of(latents), latents.source.ranks
     found = prior.get()
-    if ranks.first:
-        found = rows.fitted(prior, latents.spread, config).parameters_
+    with ranks.agreeing():
+        if ranks.first:
+            found = rows.fitted(prior, latents.spread, config).parameters_
     found = _shared(found, prior, ranks)
     shares = ", ".join(f"{w:.2f}" for w in found.log_weights.exp().tolist())
     return found, f"mixture from {config.n_init} EM starts on the latents, weights {shares}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import json
 import os
 import signal
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,10 @@ import numpy as np
 import torch
 
 import gmvae_fast as gf
-from gmvae_fast.data import Snapshots
+from gmvae_fast.cli.stages import _opened
+from gmvae_fast.data import LazySnapshots, Snapshots
+from gmvae_fast.distributed import Ranks, Share
+from gmvae_fast.training import checkpoint
 
 LENGTHS = (9, 3, 17, 1, 8, 12, 5, 20, 2, 13)  # of the trajectories: no two processes get the same number
 
@@ -33,7 +40,8 @@ def snapshots(seed: int = 0) -> Snapshots:
 
 
 def model(dtype: torch.dtype = torch.float64, **options: Any) -> gf.GMVAE:
-    return gf.GMVAE((1, 24), 2, 3, network="mlp", widths=(16,), **options).to(dtype)
+    shape = {"n_components": 3, "network": "mlp", "widths": (16,)}
+    return gf.GMVAE((1, 24), 2, **{**shape, **options}).to(dtype)
 
 
 def config(**changes: Any) -> gf.TrainConfig:
@@ -59,14 +67,18 @@ def finish(folder: Path, name: str, trained: gf.GMVAE, history: gf.History, **ar
 
 
 def train(folder: Path, name: str, dtype: torch.dtype = torch.float64, **changes: Any) -> None:
-    options = {k: changes.pop(k) for k in ("learn_noise", "covariance_type") if k in changes}
+    of_model = ("learn_noise", "covariance_type", "network", "widths", "n_components")
+    options = {k: changes.pop(k) for k in of_model if k in changes}
+    held_out = snapshots(1)
+    if changes.pop("one_held_out", False):  # a trajectory for two processes
+        held_out = held_out.subset(held_out.trajectory == 2)
     trained = model(dtype, **options)
     data = gf.open_snapshots(folder.parent / changes.pop("file"), lazy=True) if "file" in changes else snapshots()
     if "on_nan" in changes:
         for row in (2, 40, -3):  # of both processes
             data.fields[row, 0, 5] = np.nan
     weight = np.arange(len(data)) % 5 if changes.pop("weighted", False) else None  # some 0
-    history = gf.fit(trained, data, config(**changes), held_out=snapshots(1), sample_weight=weight, progress=False)
+    history = gf.fit(trained, data, config(**changes), held_out=held_out, sample_weight=weight, progress=False)
     embedding = gf.distributed.embed(trained, data)
     gamma = gf.distributed.predict_proba(trained, data)
     finish(folder, name, trained, history, embedded=embedding.mean, gamma=gamma)
@@ -95,11 +107,76 @@ def broken(folder: Path) -> None:
     """NaN in a trajectory of the last process: every process must say which."""
     data = snapshots()
     data.fields[-3, 0, 5] = np.nan
+    told(folder, "error", lambda: gf.fit(model(), data, config(), progress=False))
+
+
+def shares(folder: Path) -> None:
+    """Which snapshots of a compressed file this process reads, and how often: streamed, held, from a copy; by name."""
+    read: Counter[int] = Counter()
+    original = LazySnapshots.read
+
+    def counted(self: LazySnapshots, indices: Any) -> Any:
+        read.update((1000 * self.trajectory[indices] + self.time_index[indices]).tolist())
+        return original(self, indices)
+
+    LazySnapshots.read = counted  # type: ignore[method-assign]
+    whole = gf.open_snapshots(folder.parent / "waves.h5", lazy=True)
+    found: dict[str, Any] = {}
+    for name, options in {
+        "streamed": {"hold_bytes": 0},
+        "held": {"hold_bytes": 2**30},
+        "copied": {"hold_bytes": 0, "cache": folder / "copies"},
+    }.items():
+        read.clear()
+        gf.fit(model(), whole, config(), progress=False, **options)
+        found[name] = {"snapshots": sorted(read), "most": max(read.values())}
+    own = Share(whole, "data", Ranks(int(os.environ["RANK"]), 2)).rows.numpy()
+    found["own"] = (1000 * whole.trajectory[own] + whole.time_index[own]).tolist()
+    found["type"] = type(_opened(folder.parent / "waves.npz", gf.distributed.joined(), None, True)).__name__
+    (folder / f"shares_{os.environ['RANK']}.json").write_text(json.dumps(found))
+
+
+def told(folder: Path, name: str, work: Callable[[], Any]) -> None:
+    """The error of ``work`` as a file of this process."""
     try:
-        gf.fit(model(), data, config(), progress=False)
-    except ValueError as err:
+        work()
+    except Exception as err:
         rank = os.environ.get("RANK", "0")
-        (folder / f"error_{rank}.txt").write_text(str(err))
+        (folder / f"{name}_{rank}.txt").write_text(f"{type(err).__name__}: {err}")
+
+
+def full_disk(folder: Path) -> None:
+    """The first process cannot write the checkpoint of the second epoch: no process goes on."""
+    original = checkpoint.save
+
+    def failing(run: Any, path: Any) -> None:
+        if run.epoch == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
+        original(run, path)
+
+    checkpoint.save = failing
+    path = folder / "full.safetensors"
+    told(
+        folder,
+        "full_disk",
+        lambda: gf.fit(model(), snapshots(), config(), checkpoint=path, checkpoint_every=1, progress=False),
+    )
+    checkpoint.save = original
+
+
+def unlike(folder: Path) -> None:
+    """Another configuration in one process."""
+    seed = int(os.environ.get("RANK", "0"))
+    told(folder, "unlike", lambda: gf.fit(model(), snapshots(), config(seed=seed), progress=False))
+
+
+def few(folder: Path) -> None:
+    """Fewer trajectories than processes."""
+    data = snapshots()
+    one = data.subset(data.trajectory == 7)
+    told(folder, "few", lambda: gf.fit(model(), one, config(), progress=False))
+    embedding = gf.distributed.embed(model(), one)
+    np.testing.assert_allclose(embedding.mean, model().embed(one).mean, rtol=1e-12, atol=1e-12)
 
 
 def main() -> None:
@@ -115,9 +192,17 @@ def main() -> None:
         "weighted": lambda name: train(folder, name, weighted=True, learn_noise=True),
         "dropped": lambda name: train(folder, name, on_nan="drop"),
         "masked": lambda name: train(folder, name, on_nan="mask", learn_noise=True),
+        "conv": lambda name: train(
+            folder, name, network="conv", widths=(4, 8), batch_size=4, n_components=1, one_held_out=True
+        ),
+        "conv32": lambda name: train(folder, name, torch.float32, network="conv", widths=(4, 8), batch_size=4),
         "killed": lambda _: killed(folder, 4, once=False),
         "killed_once": lambda _: killed(folder, 4, once=True),
         "broken": lambda _: broken(folder),
+        "shares": lambda _: shares(folder),
+        "full_disk": lambda _: full_disk(folder),
+        "unlike": lambda _: unlike(folder),
+        "few": lambda _: few(folder),
     }
     for name in names:
         runs[name](name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmvae_fast._batches import Batches
-from gmvae_fast.data import Snapshots
+from gmvae_fast.data import Snapshots, open_snapshots
 from gmvae_fast.distributed import Ranks, Share, owned_rows
 
 
@@ -22,7 +24,7 @@ def snapshots(trajectory: list[int]) -> Snapshots:
 def test_shares_are_whole_trajectories_and_cover_all(trajectory: list[int], size: int) -> None:
     data = snapshots(trajectory)
     if len(set(trajectory)) < size:
-        with pytest.raises(ValueError, match=f"one trajectory for each of the {size} processes"):
+        with pytest.raises(ValueError, match=f"one trajectory for each of the {size} processes.*start at most"):
             owned_rows(data, len(data), Ranks(0, size))
         return
     shares = [owned_rows(data, len(data), Ranks(rank, size)) for rank in range(size)]
@@ -64,3 +66,27 @@ def test_batches_are_those_of_one_process(size: int) -> None:
         share = Share(data, "data", Ranks(r, size))
         own = share.noise(torch.Generator().manual_seed(1), 3, torch.zeros(()))
         torch.testing.assert_close(own, noise[share.rows], rtol=0, atol=0)
+
+
+def test_what_is_evaluated_may_be_cut_anywhere() -> None:
+    data = snapshots([4] * 5)
+    parts = [owned_rows(data, 5, Ranks(r, 3), "held_out", split_trajectories=True) for r in range(3)]
+    assert all(len(part) for part in parts)
+    assert torch.cat(parts).tolist() == list(range(5))
+    with pytest.raises(ValueError, match="held_out must hold at least one snapshot for each of the 6 processes, got 5"):
+        owned_rows(data, 5, Ranks(0, 6), "held_out", split_trajectories=True)
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_processes_of_a_machine_share_its_memory(
+    processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice what all of them hold must be free."""
+    np.save(tmp_path / "a.npy", np.zeros((8, 1, 2), np.float32))
+    data = open_snapshots(tmp_path / "a.npy", dims="b c x", lazy=True)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    share = Share(data, "data", Ranks(0, processes))
+    needed = 2 * 4 * 2 * len(share.rows) * processes
+    for free, held in ((needed - 1, False), (needed, True)):
+        monkeypatch.setattr("gmvae_fast._batches.free_memory", lambda free=free: free)
+        assert share.hold(2**30) == held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import torch.distributed as dist
 from processes import snapshots
 
 from gmvae_fast.data import convert_snapshots
+from gmvae_fast.model import read_tensors
+from gmvae_fast.training import checkpoint
 
 SCRIPT = Path(__file__).with_name("processes.py")
 LIMIT = 120  # seconds
@@ -50,7 +53,9 @@ def _beside_a_chunked_file(parent: Path) -> Path:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process finds."""
     folder = _beside_a_chunked_file(tmp_path_factory.mktemp("alone"))
-    done = run("block,means,joint,full,streamed,weighted,dropped,masked,block32,killed", folder, processes=1)
+    done = run(
+        "block,means,joint,full,streamed,weighted,dropped,masked,conv,block32,conv32,killed", folder, processes=1
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -59,12 +64,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two find."""
     folder = _beside_a_chunked_file(tmp_path_factory.mktemp("together"))
-    done = run("block,means,joint,full,streamed,weighted,dropped,masked", folder)
+    done = run("block,means,joint,full,streamed,weighted,dropped,masked,conv,conv32", folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
-@pytest.mark.parametrize("name", ["block", "means", "joint", "full", "streamed", "weighted", "dropped", "masked"])
+@pytest.mark.parametrize(
+    "name", ["block", "means", "joint", "full", "streamed", "weighted", "dropped", "masked", "conv"]
+)
 def test_the_result_is_that_of_one_process(alone: Path, together: Path, name: str) -> None:
     """Parameters, losses, held-out loss, diagnostics, embedding and responsibilities, three epochs in float64."""
     one, two = written(name, alone), written(name, together)
@@ -74,11 +81,19 @@ def test_the_result_is_that_of_one_process(alone: Path, together: Path, name: st
 
 
 def test_three_processes_in_float32(alone: Path, tmp_path: Path) -> None:
-    """Sums round differently, and the EM starts amplify that: networks to 1e-4, the mixture to 1e-2."""
     three = results("block32", tmp_path, processes=3)
-    for key, value in written("block32", alone).items():
+    assert_near_in_float32(three, written("block32", alone))
+
+
+def test_two_processes_of_convolutions_in_float32(alone: Path, together: Path) -> None:
+    assert_near_in_float32(written("conv32", together), written("conv32", alone))
+
+
+def assert_near_in_float32(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    """Sums round differently, and the EM starts amplify that: networks to 1e-4, the mixture to 1e-2."""
+    for key, value in expected.items():
         tolerance = 1e-4 if key.startswith(("encoder", "decoder", "offset", "scale", "losses")) else 1e-2
-        np.testing.assert_allclose(three[key], value, rtol=tolerance, atol=tolerance, err_msg=key)
+        np.testing.assert_allclose(found[key], value, rtol=tolerance, atol=tolerance, err_msg=key)
 
 
 def test_a_killed_process_ends_the_run_and_the_checkpoint_goes_on(alone: Path, tmp_path: Path) -> None:
@@ -99,11 +114,44 @@ def test_an_elastic_restart_resumes(alone: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(restarted[key], value, rtol=1e-9, atol=1e-9, err_msg=key)
 
 
-def test_bad_data_of_one_process_stop_all_with_the_same_words(tmp_path: Path) -> None:
-    assert run("broken", tmp_path).returncode == 0
-    said = [(tmp_path / f"error_{rank}.txt").read_text() for rank in (0, 1)]
-    assert said[0] == said[1]
-    assert "data must be finite in float32, got NaN or inf in snapshot 87" in said[0]
+def test_what_fails_in_one_process_ends_all_and_says_why(tmp_path: Path) -> None:
+    done = run("broken,full_disk,unlike,few", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = {name: [(tmp_path / f"{name}_{rank}.txt").read_text() for rank in (0, 1)] for name in _FAILURES}
+    for name, words in _FAILURES.items():
+        assert all(words in text for text in said[name]), said[name]
+    for name in ("error", "unlike", "few"):
+        assert said[name][0] == said[name][1]
+    assert "process 0 of 2: OSError" in said["full_disk"][1]
+    _, header = read_tensors(tmp_path / "full.safetensors", checkpoint.FORMAT, checkpoint.VERSION)
+    assert header["epoch"] == 1  # the last one that could be written
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+_FAILURES = {
+    "error": "data must be finite in float32, got NaN or inf in snapshot 87",
+    "full_disk": "No space left on device",
+    "unlike": "config must be the same in every process",
+    "few": "data must hold at least one trajectory for each of the 2 processes, got 1; start at most 1",
+}
+
+
+def test_a_process_reads_its_share_alone(tmp_path: Path) -> None:
+    """Streamed, held in memory, or decoded into copies: no snapshot of another process, held and copied ones once."""
+    folder = _beside_a_chunked_file(tmp_path)
+    snapshots().save(tmp_path / "waves.npz")
+    done = run("shares", folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [json.loads((folder / f"shares_{rank}.json").read_text()) for rank in (0, 1)]
+    for process in found:
+        for how in ("streamed", "held", "copied"):
+            assert process[how]["snapshots"] == sorted(process["own"]), how
+        assert process["streamed"]["most"] > 1
+        assert process["held"]["most"] == process["copied"]["most"] == 1
+        assert process["type"] == "LazySnapshots"
+    assert not set(found[0]["own"]) & set(found[1]["own"])
+    sizes = sorted(np.load(path, mmap_mode="r").shape[0] for path in (folder / "copies").glob("*.npy"))
+    assert sizes == sorted(len(process["own"]) for process in found)
 
 
 def test_the_command_line_trains_and_embeds_under_torchrun(tmp_path: Path) -> None:
