@@ -116,7 +116,13 @@ class Comparison:
         return as_data_frame(rows) if as_frame else rows
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.differences))
+        """Every difference, and whether all variants of the metric agree on the ranking."""
+        scored = [d for d in self.differences if not math.isnan(d.value)]
+        doubtful = [f"{d.signal} ({d.first}, {d.second})" for d in scored if not d.variants_agree]
+        verdict = "all variants of the metric agree on every ranking" if scored else "nothing could be ranked"
+        if doubtful:
+            verdict = f"variants of the metric do not agree on the ranking by {', '.join(doubtful)}"
+        return "\n".join([*map(str, self.differences), verdict])
 
 
 def compare(

@@ -31,6 +31,9 @@ def test_noise_cannot_be_told_apart():
     found = compare({"good": GOOD, "bad": BAD}, SIGNALS, groups=GROUPS, bootstrap=60)
     unclear = found.difference("noise", "good", "bad")
     assert not unclear.is_clear
+    last = str(found).splitlines()[-1]
+    assert (last == "all variants of the metric agree on every ranking") == found.rankings_agree
+    assert ("noise (good, bad)" in last) == (not unclear.variants_agree)
     assert "not distinguishable from sampling" in str(unclear)
     assert not found.rankings_agree or unclear.variants_agree
 
@@ -88,6 +91,10 @@ def test_signals_without_a_score_decide_nothing():
     assert not undefined.is_clear
     assert not undefined.variants_agree
     assert found.rankings_agree == found.difference("Re", "good", "bad").variants_agree
+    with pytest.warns(UserWarning, match="no score for 'signal'"):
+        nothing = compare({"good": GOOD, "bad": BAD}, np.ones(len(CURVE)), bootstrap=2)
+    assert not nothing.rankings_agree
+    assert str(nothing).endswith("nothing could be ranked")
 
 
 def test_bad_embeddings_are_named():
