@@ -185,9 +185,15 @@ def score(
 
 
 def _data_path(study: Path, data: Path | None) -> str:
+    from gmvae_fast.data.opening import expand_paths
     from gmvae_fast.studies import StudyFolder
 
     path = data or StudyFolder(study).study().get("data_path")
     if not path:
         raise ValueError("the study does not say which data it was trained on; pass --data FILE")
+    if data is None:
+        try:
+            expand_paths(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error} (where the study was trained on it); pass --data FILE") from None
     return str(path)

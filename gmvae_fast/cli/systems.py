@@ -26,7 +26,7 @@ def simulate(
         str,
         typer.Argument(help="System to simulate: ignition, surface_reaction or wake.", autocompletion=complete_system),
     ],
-    out: Annotated[Path, typer.Option(help="Snapshot file to write (.npz).")],
+    out: Annotated[Path, typer.Option(help="Snapshot file to write: .npz, .h5 or .zarr.")],
     geometry: Annotated[
         str | None,
         typer.Option(
@@ -51,15 +51,21 @@ def simulate(
     """Simulate a system; finished runs are cached and not simulated again."""
     from gmvae_fast._io import check_writable
     from gmvae_fast._progress import run_progress
-    from gmvae_fast.data import systems
+    from gmvae_fast.data import convert_snapshots, systems
+    from gmvae_fast.data.converting import SUFFIXES
 
+    if out.suffix.lower() not in (".npz", *SUFFIXES):
+        raise ValueError(f"--out must end in {', '.join(('.npz', *SUFFIXES))}, got {out.name!r}")
     check_writable(out)
     options = {"seed": seed, "size": size, "workers": workers, **assignments(option or [], "set")}
     named = {"geometry": geometry, "design": design, "n_runs": runs}
     options |= {name: value for name, value in named.items() if value is not None}
     with run_progress(f"simulating {system}", enabled=not quiet) as show:
         snapshots = systems.simulate(system, **options, progress=show)
-    snapshots.save(out)
+    if out.suffix.lower() == ".npz":
+        snapshots.save(out)
+    else:
+        convert_snapshots(snapshots, out, overwrite=True)
     notes = snapshots.attributes.get("notes", [])
     text = "\n".join([f"{out}: {snapshots!r}", *notes])
     return Result(text, {"path": out, "system": system, **described(snapshots), "notes": notes})

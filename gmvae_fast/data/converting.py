@@ -19,6 +19,7 @@ from .layouts.snapshot_file import FORMAT, FORMAT_VERSION
 from .source import SnapshotSource
 from .streaming import read_ahead
 
+SUFFIXES = (".h5", ".hdf5", ".zarr")
 DTYPES = ("float32", "float16", "bfloat16")
 #: Snapshots of one chunk of a compressed or Zarr file take about this much; reading one means to decode the chunk.
 CHUNK_BYTES = 2**20
@@ -66,7 +67,7 @@ def convert_snapshots(
         Where the source cannot be read.
     """
     target = Path(out)
-    writers = {".h5": _hdf5, ".hdf5": _hdf5, ".zarr": _zarr}
+    writers = dict(zip(SUFFIXES, (_hdf5, _hdf5, _zarr), strict=True))
     if target.suffix.lower() not in writers:
         raise ValueError(f"out must end in {', '.join(writers)}, got {target.name!r}")
     if dtype not in DTYPES:

@@ -152,10 +152,28 @@ def _describe(
     folder.write_npz("coordinates.npz", grid)
 
 
+def _check_same(folder: StudyFolder, snapshots: SnapshotSource) -> None:
+    """The split and the channels of a study mean nothing on other data than those that it was trained on.
+
+    Raises
+    ------
+    ValueError
+    """
+    known = folder.study().get("data", {})
+    for what, key, found in (
+        ("snapshots", "n_snapshots", len(snapshots)),
+        ("fields", "field_names", list(snapshots.field_names)),
+        ("snapshots of shape", "shape", list(snapshots.shape)),
+    ):
+        if known.get(key, found) != found:
+            raise ValueError(f"data must be what the study was trained on: {what} {known[key]}, got {found}")
+
+
 def embed_seed(
     folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, device: str | torch.device = "cpu"
 ) -> None:
     """Write posteriors, mixture, held-out reconstructions and one generated snapshot per component."""
+    _check_same(folder, snapshots)
     with folder.lock_seed(seed):
         name = folder.seed(seed).name
         model = load(folder.seed(seed) / "model.safetensors", device=device)
@@ -253,6 +271,7 @@ def score_seed(
     """
     config = config or ScoreConfig(n_neighbors)
     n_neighbors = config.n_neighbors
+    _check_same(folder, snapshots)
     with folder.lock_seed(seed):
         name = folder.seed(seed).name
         latents = folder.read_npz(f"{name}/embedding.npz")

@@ -16,7 +16,7 @@ from gmvae_fast import smoothness
 from gmvae_fast._checks import nearest
 from gmvae_fast._device import resolve_device
 from gmvae_fast.cli._app import printable
-from gmvae_fast.data import Snapshots
+from gmvae_fast.data import Snapshots, open_snapshots
 
 SCRIPT = Path(sys.executable).with_name("gmvae-fast")
 
@@ -109,6 +109,34 @@ def test_volumes_are_shown_by_their_middle_plane(run, tmp_path):
     assert "shape [C, D, H, W]" in page
     assert "20 snapshots, each holding u and v on 3 × 4 × 5 points" in page
     assert "the plane in the middle of z" in page
+
+
+def test_a_study_goes_on_with_its_own_data_only(run, snapshots, tmp_path):
+    assert run("train", snapshots, *SMALL)[0] == 0
+    whole = Snapshots.load(snapshots)
+    whole[:20].save("half.npz")
+    Snapshots(whole.fields, ("v",)).save("other.npz")
+    for name, message in (("half.npz", "snapshots 40, got 20"), ("other.npz", "fields ['u'], got ['v']")):
+        for command in ("embed", "score"):
+            code, _, err = run(command, "s", "--data", name)
+            assert code == 1
+            assert message in err
+    snapshots.rename(tmp_path / "moved.npz")
+    code, _, err = run("embed", "s")
+    assert code == 1
+    assert "pass --data FILE" in err
+    assert run("embed", "s", "--data", "moved.npz")[0] == 0
+
+
+def test_simulations_are_written_in_the_format_of_their_name(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("GMVAE_FAST_CACHE", str(tmp_path / "cache"))
+    small = ["surface_reaction", "--size", "tiny", "--quiet", "--out"]
+    for name in ("r.npz", "r.h5", "r.zarr"):
+        assert run("simulate", *small, name)[0] == 0
+        np.testing.assert_array_equal(open_snapshots(name).fields, open_snapshots("r.npz").fields)
+    code, _, err = run("simulate", *small, "r.nc")
+    assert code == 1
+    assert "--out must end in .npz, .h5, .hdf5, .zarr, got 'r.nc'" in err
 
 
 def test_a_single_run_is_told_how_it_can_be_split(run, tmp_path):
