@@ -134,8 +134,9 @@ class Batches:
 
     @property
     def pass_size(self) -> int:
-        """Snapshots in one step of a pass over the data: 256, fewer where they are large."""
-        return max(1, min(256, _PASS_BYTES // (4 * max(1, math.prod(self.shape)))))
+        """Snapshots in one step of a pass over the data: 256, of vectors 1024, fewer where they are large."""
+        most = 1024 if len(self.shape) == 1 else 256  # what dense layers make of them is small beside their weights
+        return max(1, min(most, _PASS_BYTES // (4 * max(1, math.prod(self.shape)))))
 
     def batch(self, indices: Tensor, device: torch.device | None = None) -> Tensor:
         """Snapshots at ``indices`` [n]."""
@@ -164,12 +165,17 @@ class Batches:
         return value
 
     def ordered(self, batch_size: int, device: torch.device | None = None) -> Iterator[Tensor]:
-        """All snapshots in order."""
+        """All snapshots in order; views of tensors in memory, not to be written to."""
         if self._is_streamed:
             yield from _moved(self.passes.ordered(batch_size), device)
             return
+        rows = self._rows if self._held is None else self._held
         for start in range(0, len(self), batch_size):
-            yield self.batch(torch.arange(start, min(start + batch_size, len(self))), device)
+            stop = min(start + batch_size, len(self))
+            if isinstance(rows, Tensor):
+                yield rows[start:stop].to(device or rows.device, torch.float32)
+            else:
+                yield self.batch(torch.arange(start, stop), device)
 
     def shuffled(
         self, batch_size: int, generator: torch.Generator, device: torch.device | None = None

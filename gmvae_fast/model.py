@@ -15,7 +15,7 @@ from gmvae_fast import ops
 from gmvae_fast._batches import Batches
 from gmvae_fast._checks import check_integer
 from gmvae_fast.mixture import MixturePrior, MixtureTuple, sample_mixture
-from gmvae_fast.networks import build_networks, start_confident
+from gmvae_fast.networks import ConvEncoder, build_networks, channels_last, start_confident
 from gmvae_fast.normalisation import Normalised
 from gmvae_fast.tensor_files import ModelFileError, checksum, read_tensors, write_tensors
 
@@ -147,6 +147,8 @@ class GMVAE(Normalised):
         ``standard_prior`` replaces the mixture by N(0, I) (the warm-up), ``mixture`` by another one. Draws come from
         ``generator``, unless they are given as ``noise`` [N, D].
         """
+        if isinstance(self.encoder, ConvEncoder):  # once, for the encoder and for the difference from what is decoded
+            x = channels_last(x)
         mean, log_var = self.encode(x)
         if noise is None:
             noise = torch.empty_like(mean).normal_(generator=generator)

@@ -125,7 +125,7 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *grid] -> [N, n_outputs]."""
         with _convolutions(x):
-            x = self.stages(_channels_last(x))
+            x = self.stages(channels_last(x))
         out: Tensor = self.head(x.flatten(1))
         return out
 
@@ -155,7 +155,7 @@ class ConvDecoder(nn.Module):
         """[N, D] -> [N, C, *grid]."""
         x: Tensor = self.head(z)
         with _convolutions(x):
-            x = _channels_last(x.to(z.dtype).unflatten(1, self.first))
+            x = channels_last(x.to(z.dtype).unflatten(1, self.first))
             for size, stage in zip(self.sizes[1:], self.stages, strict=True):
                 x = stage(nn.functional.silu(x), output_size=size)
         return x
@@ -166,8 +166,8 @@ def _convolutions(x: Tensor) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast("cpu", enabled=False) if x.device.type == "cpu" else contextlib.nullcontext()
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    """The memory order in which convolutions are fastest, on CPUs (oneDNN) and tensor cores alike."""
+def channels_last(x: Tensor) -> Tensor:
+    """``x`` [N, C, *grid] in the order in memory in which convolutions are fastest, on CPUs and tensor cores."""
     layout = _CHANNELS_LAST.get(x.ndim - 2)
     return x if layout is None else x.contiguous(memory_format=layout)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
+import gmvae_fast as gf
 from gmvae_fast._batches import Batches
 from gmvae_fast.data.snapshots import Snapshots
 
@@ -117,3 +118,16 @@ def test_check_finite_names_the_first_bad_snapshot(bad):
     with pytest.raises(ValueError, match="held_out must be finite in float32, got NaN or inf in snapshot 301"):
         Batches(array, "held_out").check_finite()
     Batches(np.zeros((3, 2))).check_finite()
+
+
+def test_a_pass_in_order_copies_nothing_and_writes_nothing():
+    values = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
+    before = values.copy()
+    parts = list(Batches(values).ordered(8))
+    assert [len(part) for part in parts] == [8, 8, 4]
+    assert all(np.shares_memory(part.numpy(), values) for part in parts)
+    model = gf.GMVAE((3,), n_components=2, widths=(4,))
+    gf.fit(model, values, gf.TrainConfig(epochs=2, warmup_epochs=1, n_init=1), progress=False)
+    model.elbo(values)
+    model.reconstruct(values)
+    np.testing.assert_array_equal(values, before)

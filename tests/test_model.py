@@ -398,3 +398,17 @@ def test_a_failing_save_keeps_the_old_file(model_file, monkeypatch, where):
     assert [p.name for p in model_file.parent.iterdir()] == ["model.safetensors"]
     monkeypatch.undo()
     gf.load(model_file)
+
+
+@pytest.mark.parametrize("shape", [(3, 12), (3, 12, 20), (2, 6, 8, 10)])
+def test_losses_of_fields_do_not_depend_on_the_order_in_memory(shape):
+    model = gf.GMVAE(shape, n_components=2, widths=(8,))
+    x = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.zeros(5, 2)
+    terms = model.loss_terms(x, None, noise=noise)
+    expected = 0.5 * (model.decode(terms.mean) - x).square().flatten(1).sum(1)
+    torch.testing.assert_close(terms.reconstruction, expected, rtol=1e-5, atol=1e-5)
+    seen = []
+    model.encoder.stages[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].stride(1)))
+    model.loss_terms(x, None, noise=noise)
+    assert seen == [12 if len(shape) == 2 else 1]  # channels last, where torch has that order

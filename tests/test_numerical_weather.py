@@ -12,6 +12,7 @@ from gmvae_fast.data import Snapshots
 from gmvae_fast.data.incomplete import IncompleteMoments
 from gmvae_fast.data.moments import Moments
 from gmvae_fast.training import TrainingDiverged
+from gmvae_fast.training.run import Run
 
 CONFIG = {"epochs": 6, "warmup_epochs": 2, "batch_size": 16, "n_init": 2}
 
@@ -342,3 +343,12 @@ def test_a_diverging_learning_rate_leaves_the_last_good_state_and_advice(scheme,
     assert _messages(history, "diverged")
     assert len(history.epochs) == 0 or math.isfinite(history.epochs[-1].loss)
     assert path.exists() == bool(history.epochs)  # of good epochs only
+
+
+@pytest.mark.parametrize(("value", "finite"), [(3e38, True), (float("inf"), False), (float("nan"), False)])
+def test_parameters_whose_sum_is_too_large_are_finite_themselves(value, finite):
+    model = gf.GMVAE((6,), n_components=2, widths=(4,))
+    run = Run(model, np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32), gf.TrainConfig(epochs=2))
+    with torch.no_grad():
+        model.encoder[1].bias[:3] = value
+    assert run._is_finite() is finite

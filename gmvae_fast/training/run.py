@@ -286,7 +286,10 @@ class Run:
 
     def _is_finite(self) -> bool:
         floating = [v for v in self.model.state_dict().values() if v.is_floating_point()]
-        broken = torch.stack([~torch.isfinite(v).all() for v in floating]).any()
+        # A sum is finite only where all of it is; where one is not, the parts may have been too large for it only.
+        broken = ~torch.isfinite(torch.stack([v.sum().double() for v in floating])).all()
+        if broken:
+            broken = torch.stack([~torch.isfinite(v).all() for v in floating]).any()
         return not float(self.ranks.sum(broken.double()))  # all stop where one must
 
     def _relative_error(self, reconstruction: float, log_noise: float) -> float:
