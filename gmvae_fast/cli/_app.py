@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -32,6 +33,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"gmvae-fast {version('gmvae_fast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _application(
+    told: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version, only.")
+    ] = False,
+) -> None:
+    """Options of the application itself."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +105,8 @@ def command(function: Callable[..., Result]) -> Callable[..., Result]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer builds the options from it
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     _SIGNATURES[function.__name__] = signature
-    app.command()(run)
+    first_line = (function.__doc__ or "").strip().partition("\n")[0]
+    app.command(short_help=first_line)(run)  # whole in the list of commands, which would cut it
     return function
 
 

@@ -179,7 +179,7 @@ def read_npz(root: Path, name: str) -> Arrays:
 def _existing(root: Path, name: str) -> Path:
     path = root / name
     if not path.is_file():
-        raise ReportError(f"{name}: missing from {root}")
+        raise ReportError(f"{name}: missing from {root}; `gmvae-fast embed` and `gmvae-fast score` fill a study folder")
     return path
 
 

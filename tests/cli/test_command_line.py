@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from gmvae_fast import smoothness
+from gmvae_fast import __version__, smoothness
 from gmvae_fast._checks import nearest
 from gmvae_fast._device import resolve_device
 from gmvae_fast.cli._app import printable
@@ -208,6 +208,20 @@ def test_completion_of_commands_options_and_names(run, monkeypatch):
     assert "--learning-rate" in completed("gmvae-fast train --l")
     assert completed("gmvae-fast simulate wake --design clus") == ["clustered"]
     assert completed("gmvae-fast inspect --format the") == ["the_well"]
+
+
+def test_the_version_and_the_whole_list_of_commands(run):
+    assert run("--version")[:2] == (0, f"gmvae-fast {__version__}\n")
+    code, out, _ = run("--help")
+    assert code == 0
+    assert "..." not in out.partition("Commands:")[2]  # no summary is cut
+
+
+def test_a_report_without_scores_says_what_makes_them(run, snapshots):
+    assert run("train", snapshots, *SMALL)[0] == 0
+    code, _, err = run("report", "s")
+    assert code == 1
+    assert "missing from s; `gmvae-fast embed` and `gmvae-fast score`" in err
 
 
 def test_completion_script_is_shown():
