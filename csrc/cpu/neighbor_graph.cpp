@@ -96,8 +96,8 @@ int bucket_bits(std::int64_t n) {
 // Transposes the lists: the partners of row j are the rows that name it, in ascending order, with the weights that they
 // give. Scattering entries to rows all over memory would wait for it; so they first go to buckets of rows, which is
 // as many streams, and are put in their rows bucket by bucket, in the caches. Every thread takes its own range of
-// sources, and within a bucket ranges follow each other, so the order never depends on threads. False, with nothing
-// done, if a node or a weight is out of range.
+// sources, and within a bucket ranges follow each other, so the order never depends on threads. Not kGood if a node or
+// a weight is out of range; what has been written is then without meaning.
 template <bool Weighted, typename Index>
 NeighborGraphStatus transpose(const NeighborGraphArgs<Index>& a, int threads) {
   constexpr int kMostParts = 64;
@@ -118,16 +118,8 @@ NeighborGraphStatus transpose(const NeighborGraphArgs<Index>& a, int threads) {
       }
       ++count[a.neighbors[e] >> bits];
     }
-    if constexpr (Weighted) {
-      int wrong = 0;  // an int, for a loop of vectors
-      for (std::int64_t e = begin; e < end; ++e) {
-        wrong |= !(a.weights[e] > 0 && a.weights[e] <= std::numeric_limits<double>::max());
-      }
-      if (wrong) weights = false;
-    }
   });
   if (!nodes) return NeighborGraphStatus::kNodeOutOfRange;
-  if (!weights) return NeighborGraphStatus::kBadWeight;
   std::vector<std::int64_t> first(static_cast<std::size_t>(buckets + 1), 0);
   std::int64_t total = 0, largest = 0;
   for (std::int64_t bucket = 0; bucket < buckets; ++bucket) {
@@ -143,15 +135,22 @@ NeighborGraphStatus transpose(const NeighborGraphArgs<Index>& a, int threads) {
   first[buckets] = total;
   for_each_part(parts, [&](int part) {
     std::int64_t* const next = places.data() + part * buckets;
+    bool good = true;
     for (std::int64_t row = begin_of(part); row < begin_of(part + 1); ++row) {
       for (std::int64_t e = row * a.k; e < (row + 1) * a.k; ++e) {
         const std::int64_t place = next[a.neighbors[e] >> bits]++;
         a.partners[place] = static_cast<Index>(row);
         a.places[place] = static_cast<std::uint16_t>(a.neighbors[e] & (rows - 1));
-        if constexpr (Weighted) a.partner_weights[place] = a.weights[e];
+        if constexpr (Weighted) {
+          const double weight = a.weights[e];
+          good &= weight > 0 && weight <= std::numeric_limits<double>::max();
+          a.partner_weights[place] = weight;
+        }
       }
     }
+    if (!good) weights = false;
   });
+  if (!weights) return NeighborGraphStatus::kBadWeight;
   for_each_part(parts, [&](int part) {
     const std::unique_ptr<Index[]> sources(new Index[static_cast<std::size_t>(largest)]);
     const std::unique_ptr<double[]> values(new double[static_cast<std::size_t>(Weighted ? largest : 0)]);

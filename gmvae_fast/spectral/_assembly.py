@@ -86,7 +86,7 @@ def assemble_laplacian(adjacency: sparse.csr_array, *, symmetric: bool) -> spars
     columns, values = np.empty(int(starts[-1]), dtype), np.empty(int(starts[-1]))
     _function("laplacian_entries", dtype)(*inputs, address(columns), address(values), thread_count())
     matrix = _sorted_csr(starts, columns, values)
-    if not values.all():  # products of tiny weights can underflow
+    if symmetric and not values.all():  # products of tiny weights can underflow
         matrix.eliminate_zeros()
     return matrix
 
