@@ -23,10 +23,11 @@ def report(
     study: StudyArgument,
     out: Annotated[Path | None, typer.Option(help="HTML file; default STUDY/report.html.")] = None,
 ) -> Result:
-    """Write one self-contained HTML page of a scored study."""
-    from gmvae_fast.report import build_report
+    """Write one self-contained HTML page of a scored study, or of a comparison from its results.csv alone."""
+    from gmvae_fast.report import build_comparison, build_report
 
-    path = build_report(study, out)
+    compared = (study / "results.csv").is_file() and not (study / "study.json").exists()
+    path = (build_comparison if compared else build_report)(study, out)
     return Result(str(path), {"report": path})
 
 

@@ -47,7 +47,7 @@ def build_comparison(folder: str | os.PathLike[str], out: str | os.PathLike[str]
     Parameters
     ----------
     folder
-        With ``results.csv`` and ``arrays``: the page is made from these alone.
+        With ``results.csv``: the page is made from that alone.
     out
         As for `build_report`.
 

@@ -303,6 +303,10 @@ def test_the_page_is_made_from_the_folder_alone_and_escapes(study: Path, tmp_pat
     (tmp_path / "alone").mkdir()
     (tmp_path / "alone" / "results.csv").write_bytes((study / "out" / "results.csv").read_bytes())
     assert build_comparison(tmp_path / "alone").read_text() == page
+    (tmp_path / "alone" / "report.html").unlink()
+    done = CliRunner().invoke(app, ["report", str(tmp_path / "alone")])  # on the command line too
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "alone" / "report.html").read_text() == page
     text = (study / "out" / "results.csv").read_text()
     (tmp_path / "results.csv").write_text(text.replace("rho_final", "<script>x</script>"))
     assert "<script>" not in build_comparison(tmp_path).read_text()
