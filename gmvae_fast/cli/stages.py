@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -180,7 +181,10 @@ def score(
     for seed in folder.seeds():
         score_seed(folder, snapshots, seed, config=config)
     summary = summarise(folder)
-    lines = [f"{name:28} {row['mean']:10.4f} +- {row['std']:.4f}" for name, row in summary["metrics"].items()]
+    lines = [
+        f"{name:28} {_shown(row['mean'], '10.4f')} +- {_shown(row['std'], '.4f')}"
+        for name, row in summary["metrics"].items()
+    ]
     return Result("\n".join(lines), summary)
 
 
@@ -197,3 +201,8 @@ def _data_path(study: Path, data: Path | None) -> str:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error} (where the study was trained on it); pass --data FILE") from None
     return str(path)
+
+
+def _shown(number: float | None, layout: str) -> str:
+    """A number of a summary; what is not defined is null there."""
+    return format(math.nan if number is None else number, layout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -403,7 +404,10 @@ def _error_by_field(model: GMVAE, snapshots: SnapshotSource) -> dict[str, float]
 
 
 def summarise(folder: StudyFolder, seeds: Sequence[int] | None = None) -> dict[str, Any]:
-    """Mean, standard deviation and values over seeds of every number in metrics.json and scores.json."""
+    """Mean, standard deviation and values over seeds of every number in metrics.json and scores.json.
+
+    What is not defined, such as the relative error of a constant field, is NaN here and null in the file.
+    """
     values: dict[str, list[float]] = {}
     for seed in seeds or folder.seeds():
         name = folder.seed(seed).name
@@ -419,7 +423,7 @@ def summarise(folder: StudyFolder, seeds: Sequence[int] | None = None) -> dict[s
         }
         numbers |= {"smallest occupancy": min(metrics["occupancy"]), "graph components": scores["n_components"]}
         for key, number in numbers.items():
-            values.setdefault(key, []).append(float(number))
+            values.setdefault(key, []).append(math.nan if number is None else float(number))
     summary = {
         "metrics": {
             k: {"mean": np.mean(v), "std": np.std(v, ddof=1) if len(v) > 1 else 0.0, "values": v}

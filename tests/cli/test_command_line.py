@@ -224,6 +224,21 @@ def test_a_report_without_scores_says_what_makes_them(run, snapshots):
     assert "missing from s; `gmvae-fast embed` and `gmvae-fast score`" in err
 
 
+def test_a_constant_field_goes_through_every_stage(run, tmp_path):
+    """Its relative error is not defined: NaN for people, null for programs, a dash on the page."""
+    Snapshots(np.ones((40, 1, 8), np.float32), ("u",), {"level": np.arange(40.0)}).save(tmp_path / "flat.npz")
+    assert run("train", "flat.npz", *SMALL)[0] == run("embed", "s")[0] == 0
+    with pytest.warns(UserWarning, match="identical points"):
+        code, out, _ = run("score", "s")
+    assert code == 0
+    assert "nan +- " in next(line for line in out.splitlines() if line.startswith("held_out_error"))
+    with pytest.warns(UserWarning, match="identical points"):
+        code, out, _ = run("score", "s", "--json")
+    assert code == 0
+    assert json.loads(out)["metrics"]["held_out_error"]["values"] == [None]
+    assert run("report", "s")[0] == 0
+
+
 def test_completion_script_is_shown():
     shown = subprocess.run(
         [SCRIPT, "--show-completion", "bash"],
