@@ -2,18 +2,25 @@
 
     python scripts/distributed_costs.py --snapshots 512 --shape 3 64 64 --batch-size 32
 
-One process measures seconds a snapshot of reading (HDF5, as needed), of a training step, an encoder pass and the
-E-step. Then one process and two (gloo, one thread each) train on that file. What an epoch costs is the difference
-between six epochs and two, over four. Bytes are counted where they are handed to torch.distributed: gradients in the
-hook of DistributedDataParallel, the rest in its calls. Model: N x (read + step + encoder pass + E-step) for one
-process, half of it for two; gradients 4 P bytes a step for P parameters.
+One process, then two at a time (gloo, one thread each), measure the parts: forward and backward pass at the batch that
+falls to each, Adam's step, rows of a batch, encoder pass, M-step with diagnostics, reading (HDF5, as needed), and for
+two the all-reduce of the gradients. Then they train on that file, held in memory and read in every pass. An epoch's
+seconds are the median of its records, its bytes the difference between six epochs and two, over four. They are counted
+where they are handed to torch.distributed: gradients in the hook of DistributedDataParallel, the rest in its calls.
+
+Model of an epoch of N snapshots in S steps of B on R processes, from the parts alone:
+  S x (rows of the slowest process x (forward and backward + rows) + Adam + all-reduce) + N / R x (encoder + M-step),
+rows of the slowest being B / R + sd E[max of R normal numbers], sd^2 = B (1 - 1 / R) / R (1 - B / N); streamed data add
+2 N / R readings, one for the descent and one for the M-step.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,13 +39,16 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 import gmvae_fast as gf
-from gmvae_fast._batches import Batches
 from gmvae_fast._io import atomic_writer
 from gmvae_fast.data import Snapshots, convert_snapshots
+from gmvae_fast.distributed import Ranks, Share
 from gmvae_fast.training import synchronised
+from gmvae_fast.training.diagnostics import Latents, diagnose
+from gmvae_fast.training.schemes import REGISTRY
 
 _TRAJECTORIES = 16
-_EPOCHS = (2, 2, 6)  # the first is warm-up
+_EPOCHS = (2, 6)  # of the shorter and the longer run; seconds are the median of the longer one's
+_LARGEST_NORMAL = {1: 0.0, 2: 1 / math.sqrt(math.pi)}  # mean of the largest of so many standard normal numbers
 
 
 def counted() -> Counter[str]:
@@ -73,46 +83,97 @@ def model_of(shape: tuple[int, ...]) -> gf.GMVAE:
 
 
 def rank(file: Path, batch_size: int) -> dict[str, Any]:
-    """What a process of a run finds: seconds and bytes of an epoch."""
+    """What a process of a run finds: seconds of the parts, seconds and bytes of an epoch."""
+    ranks = gf.distributed.joined()
+    parts = measured_parts(file, batch_size, ranks)
     sent = counted()
-    found = []
-    for epochs in _EPOCHS:
-        data = gf.open_snapshots(file, lazy=True)
-        config = gf.TrainConfig(epochs=epochs, warmup_epochs=1, batch_size=batch_size, n_init=1)
-        sent.clear()
-        start = time.perf_counter()
-        gf.fit(model_of(data.shape), data, config, progress=False)
-        found.append({"seconds": time.perf_counter() - start, **{k: sent[k] for k in ("gradients", "rest")}})
-    span = _EPOCHS[2] - _EPOCHS[1]
-    return {key: (found[2][key] - found[1][key]) / span for key in found[0]}
+    found: dict[str, Any] = {"parts": parts}
+    for name, hold_bytes in (("held", 2**40), ("streamed", 0)):
+        runs = []
+        for epochs in _EPOCHS:
+            data = gf.open_snapshots(file, lazy=True)
+            config = gf.TrainConfig(epochs=epochs, warmup_epochs=1, batch_size=batch_size, n_init=1, refits=0)
+            sent.clear()
+            records: list[gf.EpochRecord] = []
+            gf.fit(model_of(data.shape), data, config, progress=False, hold_bytes=hold_bytes, on_epoch=records.append)
+            seconds = statistics.median(r.seconds for r in records[1:]) if records else 0.0
+            runs.append({"seconds": seconds, **{k: sent[k] for k in ("gradients", "rest")}})
+        span = _EPOCHS[-1] - _EPOCHS[0]
+        found[name] = {k: (runs[-1][k] - runs[0][k]) / span for k in ("gradients", "rest")}
+        found[name]["seconds"] = runs[-1]["seconds"]
+    return found
 
 
-def alone(file: Path, batch_size: int) -> dict[str, float]:
-    """Seconds a snapshot of the parts, in this process with one thread."""
+def measured_parts(file: Path, batch_size: int, ranks: Ranks) -> dict[str, float]:
+    """Seconds of the parts with one thread, this process's share alone; all processes measure at the same time."""
     torch.set_num_threads(1)
     data = gf.open_snapshots(file, lazy=True)
-    n, model = len(data), model_of(data.shape)
-    start = time.perf_counter()
-    batches = [b.clone() for b in Batches(data, "data", 0).ordered(batch_size, torch.device("cpu"))]
-    seconds = {"read": time.perf_counter() - start}
+    model = model_of(data.shape)
+    share = Share(data, "data", ranks)
+    n, own = len(share.local), max(1, batch_size // ranks.size)
+    alone = Share(data.subset(share.rows.numpy()), "data", Ranks())
 
-    def timed(work: Callable[[torch.Tensor], Any]) -> float:
-        work(batches[0])  # warm
-        begin = time.perf_counter()
-        for batch in batches:
-            work(batch)
-        return time.perf_counter() - begin
+    def timed(work: Callable[[], Any], repeats: int = 3) -> float:
+        work()  # warm
+        ranks.wait()
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - start)
+        return statistics.median(seconds)
 
-    def step(x: torch.Tensor) -> None:
-        terms = model.loss_terms(x, None)
-        (terms.reconstruction + terms.kl).sum().backward()
+    def passes() -> None:
+        for _ in alone.local.ordered(own, torch.device("cpu")):
+            pass
 
-    seconds["training step"] = timed(step)
-    with torch.no_grad():
-        seconds["encoder pass"] = timed(model.encode)
-        mean, log_var = model.encode(batches[0])
-        seconds["E-step"] = timed(lambda _: gf.ops.mixture_statistics(mean, log_var, *model.prior.parameters_tuple))
-    return {name: value / n for name, value in seconds.items()}
+    found = {"reading": timed(passes) / n}
+    alone.hold(2**40)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    found["rows of a batch"] = timed(lambda: [alone.local.batch(part) for part in order.split(own)]) / n
+    model.take_moments(alone.moments(torch.device("cpu")), alone.mask)
+    batches = [model.normalise(alone.local.batch(part)) for part in order[: 8 * own].split(own)]
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
+
+    def descent() -> None:
+        for x in batches:
+            optimizer.zero_grad(set_to_none=True)
+            terms = model.loss_terms(x, None)
+            (terms.reconstruction + terms.kl).mean().backward()
+
+    found["forward and backward pass"] = timed(descent) / sum(map(len, batches))
+    found["Adam, a step"] = timed(optimizer.step, 9)
+    model.eval()
+    found["encoder pass"] = timed(lambda: Latents.of(model, alone)) / n
+    latents = Latents.of(model, alone)
+    scheme = REGISTRY["block"](model.prior, gf.TrainConfig())
+
+    def m_step() -> None:
+        scheme.update(latents, last=False)
+        diagnose(model.prior, latents)
+
+    found["M-step and diagnostics"] = timed(m_step) / n
+    gradients = torch.zeros(networks(model))
+    found["all-reduce, a step"] = timed(lambda: ranks.sum(gradients), 9) if ranks.size > 1 else 0.0
+    return found
+
+
+def networks(model: gf.GMVAE) -> int:
+    """Number of parameters of encoder and decoder."""
+    return sum(p.numel() for net in (model.encoder, model.decoder) for p in net.parameters())
+
+
+def predicted(parts: dict[str, float], n: int, batch_size: int, processes: int) -> dict[str, float]:
+    """Seconds of an epoch by the model, for data that are held and that are streamed."""
+    steps = -(-n // batch_size)
+    spread = math.sqrt(batch_size * (1 - 1 / processes) / processes * max(0.0, 1 - batch_size / n))
+    slowest = batch_size / processes + _LARGEST_NORMAL[processes] * spread
+    held = steps * (
+        slowest * (parts["forward and backward pass"] + parts["rows of a batch"])
+        + parts["Adam, a step"]
+        + parts["all-reduce, a step"]
+    ) + n / processes * (parts["encoder pass"] + parts["M-step and diagnostics"])
+    return {"held": held, "streamed": held + 2 * n / processes * parts["reading"]}
 
 
 def launched(file: Path, batch_size: int, processes: int) -> dict[str, Any]:
@@ -133,24 +194,29 @@ def measure(snapshots: int, shape: tuple[int, ...], batch_size: int) -> dict[str
         file = Path(folder) / "fields.h5"
         names = tuple(f"f{i}" for i in range(shape[0]))
         convert_snapshots(Snapshots(fields, names, trajectory=trajectory), file)
-        parts = alone(file, batch_size)
         stored = file.stat().st_size / snapshots
-        one, two = (launched(file, batch_size, n) for n in (1, 2))
-    model = model_of(shape)
-    parameters = sum(p.numel() for net in (model.encoder, model.decoder) for p in net.parameters())
-    predicted = snapshots * sum(parts.values())
-    return {
+        runs = {n: launched(file, batch_size, n) for n in (1, 2)}
+    gradients = 4.0 * networks(model_of(shape))
+    rows: dict[str, float] = {
         "bytes a snapshot, arithmetic": 4.0 * fields[0].size,
         "bytes a snapshot, file": stored,
-        **{f"ms a snapshot, {name}": 1e3 * value for name, value in parts.items()},
-        "bytes of gradients a step, arithmetic": 4.0 * parameters,
-        "bytes of gradients a step, counted": two["gradients"] / -(-snapshots // batch_size),
-        "bytes an epoch beside the gradients, counted": two["rest"],
-        "seconds an epoch, one process, model": predicted,
-        "seconds an epoch, one process": one["seconds"],
-        "seconds an epoch, two processes, model": predicted / 2,
-        "seconds an epoch, two processes": two["seconds"],
+        "bytes of gradients a step, arithmetic": gradients,
+        "bytes of gradients a step, counted": runs[2]["held"]["gradients"] / -(-snapshots // batch_size),
+        "bytes an epoch beside the gradients, counted": runs[2]["held"]["rest"],
     }
+    for processes, run in runs.items():
+        who = "one process" if processes == 1 else "each of two"
+        unit = {name: "ms, " if "step" in name.split(", ")[-1] else "ms a snapshot, " for name in run["parts"]}
+        unit["M-step and diagnostics"] = "ms a snapshot, "
+        rows |= {f"{unit[name]}{name}, {who}": 1e3 * value for name, value in run["parts"].items()}
+    for processes, run in runs.items():
+        who = "one process" if processes == 1 else "two processes"
+        model = predicted(run["parts"], snapshots, batch_size, processes)
+        for data, seconds in model.items():
+            rows[f"seconds an epoch, {who}, {data}, model"] = seconds
+            rows[f"seconds an epoch, {who}, {data}, measured"] = run[data]["seconds"]
+            rows[f"model over measured, {who}, {data}"] = seconds / run[data]["seconds"]
+    return rows
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one command: build the CUDA module, run the operator tests on the device, look for
-# memory errors and races, train with and without CUDA graphs, measure against the device's own limits.
+# memory errors and races, train with and without CUDA graphs and over NCCL, measure against the device's own limits.
 #
-#   scripts/gpu_check.sh                    build, test, sanitize, graphs, bench
+#   scripts/gpu_check.sh                    build, test, sanitize, graphs, nccl, bench
 #   STEPS="build test" scripts/gpu_check.sh some of it
 #
 # Needs nvcc and a Python with torch (CUDA), pybind11, cmake, ninja, setuptools, pytest, pytest-benchmark, hypothesis.
@@ -24,7 +24,7 @@ OUT=$(absolute "${OUT:-$root/benchmarks/results}")
 mkdir -p "$site"
 export OUT
 export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}
-steps=" ${STEPS:-build test sanitize graphs bench} "
+steps=" ${STEPS:-build test sanitize graphs nccl bench} "
 failed=()
 
 say() { printf '\n== %s (%ss)\n' "$*" "$SECONDS"; }
@@ -98,6 +98,14 @@ graphs() {
   outside "$python" "$root/benchmarks/gpu/graphs.py"
 }
 
+# One process exchanges with itself; with two GPUs, two with each other.
+nccl() {
+  outside "$python" "$root/scripts/nccl_check.py" || return 1
+  if [ "$("$python" -c 'import torch; print(torch.cuda.device_count())')" -ge 2 ]; then
+    outside "$python" -m torch.distributed.run --standalone --nproc-per-node 2 "$root/scripts/nccl_check.py" || return 1
+  fi
+}
+
 bench() {
   outside "$python" "$root/benchmarks/gpu/bench_cuda.py" --out "$OUT"
 }
@@ -110,6 +118,7 @@ fi
 step test run_tests
 step sanitize sanitize
 step graphs graphs
+step nccl nccl
 step bench bench
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -78,13 +78,18 @@ class Ranks:
         return min(self.size, max(1, int(told))) if told.isdecimal() else 1
 
     @property
+    def alone(self) -> bool:
+        """Whether there is nobody to exchange anything with."""
+        return self.size == 1
+
+    @property
     def first(self) -> bool:
         """Whether this process writes files and talks to people."""
         return self.rank == 0
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum over the processes of tensors of one shape."""
-        if self.size == 1:
+        if self.alone:
             return value
         total = value.detach().clone(memory_format=torch.contiguous_format)  # all in one layout
         with self.guarded():
@@ -93,7 +98,7 @@ class Ranks:
 
     def gather(self, rows: Tensor) -> list[Tensor]:
         """Tensors [n_r, ...] of all processes, in their order; only n_r may differ."""
-        if self.size == 1:
+        if self.alone:
             return [rows]
         with self.guarded():
             sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(self.size)]
@@ -109,7 +114,7 @@ class Ranks:
 
     def share(self, value: Tensor) -> Tensor:
         """The first process's values in all; shape and dtype must agree."""
-        if self.size == 1:
+        if self.alone:
             return value
         common = value.detach().clone(memory_format=torch.contiguous_format)  # all in one layout
         with self.guarded():
@@ -118,7 +123,7 @@ class Ranks:
 
     def tell(self, value: T) -> list[T]:
         """Small values of all processes, in their order: what JSON can hold."""
-        if self.size == 1:
+        if self.alone:
             return [value]
         text = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=self.device)
         return [json.loads(bytes(part.tolist())) for part in self.gather(text)]
@@ -174,7 +179,7 @@ class Ranks:
             yield
         except RuntimeError as err:
             text = str(err).lower()
-            if self.size == 1 or not (isinstance(err, dist.DistError) or any(word in text for word in _LOST)):
+            if self.alone or not (isinstance(err, dist.DistError) or any(word in text for word in _LOST)):
                 raise
             raise RankLost(
                 f"process {self.rank} of {self.size} lost another one of the run ({_brief(err)}); what "

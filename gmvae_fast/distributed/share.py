@@ -130,7 +130,7 @@ class Share:
     def moments(self, device: torch.device) -> Moments:
         """Of all snapshots, each process reading its own."""
         own = self.local.moments(device)
-        if self.ranks.size == 1:
+        if self.ranks.alone:
             return own
         counts = self.ranks.tell(own.count)
         means = self.ranks.gather(own.mean[None])
@@ -157,7 +157,7 @@ class Share:
     def incomplete_moments(self, device: torch.device) -> IncompleteMoments:
         """As `moments`; NaN and inf do not count."""
         own = self.local.incomplete_moments(device)
-        if self.ranks.size == 1:
+        if self.ranks.alone:
             return own
         counts = self.ranks.tell(own.count)
         parts = [self.ranks.gather(values[None]) for values in (own.present, own.mean, own.squares)]
@@ -166,7 +166,7 @@ class Share:
 
     def steps(self, batch_size: int, generator: torch.Generator, device: torch.device) -> Iterator[Step]:
         """This process's part of every batch of an epoch, see `Batches.shuffled`; empty parts too."""
-        if self.ranks.size == 1 and self.weight is None:
+        if self.ranks.alone and self.weight is None:
             for rows in self.local.shuffled(batch_size, generator, device):
                 yield Step(rows, torch.arange(len(rows)), len(rows))
             return
@@ -203,7 +203,7 @@ class Share:
 
     def gathered(self, rows: Tensor) -> Tensor:
         """Rows [n, ...] of all processes in the order of the snapshots [N, ...], in every process."""
-        if self.ranks.size == 1:
+        if self.ranks.alone:
             return rows
         parts = self.ranks.gather(rows)
         places = self.ranks.gather(self.rows.to(rows.device))
@@ -214,7 +214,7 @@ class Share:
 
     def selected(self, rows: Tensor, indices: Tensor) -> Tensor:
         """Those of the ``rows`` [n, ...] of all processes that belong to the snapshots ``indices`` [m]: [m, ...]."""
-        if self.ranks.size == 1:
+        if self.ranks.alone:
             return rows[indices.to(rows.device)]
         indices = indices.cpu()
         place = torch.searchsorted(self.rows, indices).clamp_max(max(0, len(self.rows) - 1))

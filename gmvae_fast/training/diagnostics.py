@@ -55,7 +55,7 @@ class Latents:
         """E-step over all snapshots, weighted."""
         weight, ranks = self.source.weight, self.source.ranks
         own = prior.statistics(self.mean, self.log_var, None if weight is None else weight.to(self.mean.device))
-        names = ("weight", "first", "second", "log_evidence") if ranks.size > 1 else ()
+        names = ("weight", "first", "second", "log_evidence") if not ranks.alone else ()
         sums = {name: ranks.sum(getattr(own, name)) for name in names}
         return dataclasses.replace(own, **sums, count=len(self.source))  # all stand about the same means
 

@@ -75,7 +75,7 @@ class _Rows:
         mean, log_var, weight = (
             torch.cat(ranks.gather(rows.to(here.device)[here])) for rows in (latents.mean, latents.log_var, weight)
         )
-        if ranks.size > 1:  # in the order of the snapshots, on which k-means++ depends
+        if not ranks.alone:  # in the order of the snapshots, on which k-means++ depends
             order = torch.cat(ranks.gather(source.rows.to(here.device)[here])).argsort()
             mean, log_var, weight = mean[order], log_var[order], weight[order]
         return _Rows(mean, log_var, None if source.weight is None else weight)

@@ -36,7 +36,7 @@ def synchronised(model: GMVAE, ranks: Ranks) -> Callable[..., LossTerms]:
 
     All processes start from the first one's weights. Buffers are left alone: the run sets them equal itself.
     """
-    if ranks.size == 1:
+    if ranks.alone:
         return model.loss_terms
     for value in model.state_dict().values():
         value.copy_(ranks.share(value))
@@ -48,7 +48,7 @@ def synchronised(model: GMVAE, ranks: Ranks) -> Callable[..., LossTerms]:
 
 def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
     """Average over the processes the gradients of what DistributedDataParallel does not know: a scheme's mixture."""
-    if ranks.size == 1:
+    if ranks.alone:
         return
     for parameter in parameters:
         if parameter.grad is not None:

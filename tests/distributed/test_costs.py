@@ -20,6 +20,12 @@ def test_counted_gradients_are_four_bytes_a_parameter_and_step() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     cells = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
     rows = {cell[1].strip(): cell[2].strip() for cell in cells}
+    for who in ("one process", "two processes"):
+        for data in ("held", "streamed"):
+            model, measured = (
+                float(rows[f"seconds an epoch, {who}, {data}, {kind}"]) for kind in ("model", "measured")
+            )
+            assert float(rows[f"model over measured, {who}, {data}"]) == pytest.approx(model / measured, rel=1e-2)
     gradients = "bytes of gradients a step, "
     assert rows[gradients + "counted"] == rows[gradients + "arithmetic"]
     assert 0 < float(rows["bytes an epoch beside the gradients, counted"]) < 100_000
