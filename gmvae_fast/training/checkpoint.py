@@ -72,7 +72,7 @@ def restore(run: Run, path: str | os.PathLike[str]) -> None:
 
 def _check_same_run(run: Run, header: dict[str, Any], model: dict[str, Tensor], where: str) -> None:
     """Another configuration or other data would give neither run's result."""
-    advice = "give another checkpoint path or resume=False"
+    advice = "give another checkpoint path or resume=False (gmvae-fast train --no-resume)"
     for name, mine in (("model", run.model.config), ("training", run.config.resolved())):
         stored = header.get(name)
         if not isinstance(stored, dict):
