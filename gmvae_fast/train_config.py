@@ -106,6 +106,10 @@ class TrainConfig:
         scripts/gpu_check.sh compares it with eager training there.
     validate_every : int
         Epochs between evaluations of held-out data.
+    patience : int, optional
+        Stop after the warm-up once so many evaluations of held-out data in a row brought no lower loss than the best
+        before them, with an M-step and a checkpoint like the last epoch's; the model stays as it is then. Learning
+        rates follow the same curve as without.
     seed : int
         Of batches and draws. On a CPU a run is repeatable bit for bit for a fixed number of threads (a small model
         runs on one whatever the setting); own modules that draw by themselves (dropout) use torch's global generator,
@@ -135,6 +139,7 @@ class TrainConfig:
     compile: bool = False
     cuda_graphs: bool = False
     validate_every: int = 10
+    patience: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -167,6 +172,8 @@ class TrainConfig:
             for name, plain in (("damping", 1.0), ("priors", MixturePriors())):
                 if getattr(self, name) != plain:
                     raise ValueError(f"{name} must be left out with scheme={self.scheme!r}, which takes no full M-step")
+        if self.patience is not None:
+            check_integer("patience", self.patience, 1)
         if self.gradient_clip is not None:
             check_real("gradient_clip", self.gradient_clip, above=0)
         if self.warmup_epochs is not None and check_integer("warmup_epochs", self.warmup_epochs, 0) > self.epochs:

@@ -45,6 +45,9 @@ def train(
     cuda_graphs: Annotated[
         bool, typer.Option("--cuda-graphs", help="On a GPU: the step compiled and replayed as CUDA graphs.")
     ] = False,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many held-out evaluations without a lower loss.")
+    ] = None,
     seed: int = 0,
     split: Annotated[str, typer.Option(help="What is kept apart: trajectory, condition or time.")] = "trajectory",
     test_fraction: Annotated[float, typer.Option(help="Share held out.")] = 0.2,
@@ -97,6 +100,7 @@ def train(
                 on_nan=on_nan,
                 precision=precision,
                 compile=compiled,
+                patience=patience,
                 cuda_graphs=cuda_graphs,
                 seed=seed,
             ),

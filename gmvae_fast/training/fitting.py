@@ -151,11 +151,10 @@ def fit(
 
 def _epochs(run: Run, checkpoint: str | os.PathLike[str] | None, every: int) -> Iterator[EpochRecord]:
     """The records of the epochs that are left, each given out once its checkpoint is written where one is due."""
-    last = run.config.epochs
-    while run.epoch < last:
+    while not run.finished:
         with threads_for(run.descent.step_work), freed_memory_kept():
             record = run.one_epoch()
-        if checkpoint is not None and (run.epoch % every == 0 or run.epoch == last):
+        if checkpoint is not None and (run.epoch % every == 0 or run.finished):
             with run.ranks.agreeing():  # where it cannot be written no process goes on
                 if run.ranks.first:
                     checkpoints.save(run, checkpoint)

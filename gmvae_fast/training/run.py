@@ -62,6 +62,8 @@ class Run:
         self.records: list[EpochRecord] = []
         self.events: list[Event] = []
         self.source = self._share(data, "data", workers, sample_weight)
+        if config.patience is not None and held_out is None:
+            raise ValueError(f"held_out must be given with patience = {config.patience}, got None")
         self.held_out = None if held_out is None else self._share(held_out, "held_out")
         moments = self._complete(data, held_out, workers, sample_weight)
         if len(self.source) < model.n_components:
@@ -118,7 +120,26 @@ class Run:
             seconds=time.perf_counter() - started,
         )
         self.records.append(record)
+        if self.epoch < config.epochs and self._lost_patience():
+            message = (
+                f"the held-out loss did not fall in {config.patience} evaluations, stopped before epoch {config.epochs}"
+            )
+            self._event("stop", message)
         return record
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left."""
+        return self.epoch >= self.config.epochs or self._lost_patience()
+
+    def _lost_patience(self) -> bool:
+        """Whether to stop early: the same in all processes and after a restart, as the records are."""
+        since = self.epoch - self.config.warmup
+        if self.config.patience is None or since % self.config.m_step_every:
+            return False
+        losses = [r.held_out_loss for r in self.records[self.config.warmup :] if r.held_out_loss is not None]
+        last = losses[-self.config.patience :]
+        return len(losses) > self.config.patience and min(last) >= min(losses[: -self.config.patience])
 
     def _share(self, data: Any, name: str, workers: int = 0, sample_weight: Any = None) -> Share:
         """This process's part of ``data``; where one process cannot have its own, none goes on."""

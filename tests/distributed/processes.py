@@ -196,6 +196,7 @@ def main() -> None:
             folder, name, network="conv", widths=(4, 8), batch_size=4, n_components=1, one_held_out=True
         ),
         "conv32": lambda name: train(folder, name, torch.float32, network="conv", widths=(4, 8), batch_size=4),
+        "stopped": lambda name: train(folder, name, epochs=40, patience=1, validate_every=1, learning_rate=0.05),
         "killed": lambda _: killed(folder, 4, once=False),
         "killed_once": lambda _: killed(folder, 4, once=True),
         "broken": lambda _: broken(folder),

@@ -54,7 +54,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process finds."""
     folder = _beside_a_chunked_file(tmp_path_factory.mktemp("alone"))
     done = run(
-        "block,means,joint,full,streamed,weighted,dropped,masked,conv,block32,conv32,killed", folder, processes=1
+        "block,means,joint,full,streamed,weighted,dropped,masked,conv,stopped,block32,conv32,killed",
+        folder,
+        processes=1,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
@@ -64,7 +66,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two find."""
     folder = _beside_a_chunked_file(tmp_path_factory.mktemp("together"))
-    done = run("block,means,joint,full,streamed,weighted,dropped,masked,conv,conv32", folder)
+    done = run("block,means,joint,full,streamed,weighted,dropped,masked,conv,stopped,conv32", folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
