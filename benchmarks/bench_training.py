@@ -2,6 +2,7 @@
 
     make bench-training
     make bench-training-others      # with ClustPy, in an environment of its own
+    python benchmarks/bench_training.py     # processor seconds, where the machine is busy
 
 An epoch is what `fit` repeats once the mixture is there: Adam over all batches in a new order, a pass of all latents,
 an M-step, diagnostics. The plain form (`plain_torch.PlainGMVAE`) does the same but the diagnostics. ClustPy trains the
@@ -14,6 +15,8 @@ computes another loss, see `others.clustpy_formula`, and is an anchor of speed o
 from __future__ import annotations
 
 import copy
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -108,6 +111,26 @@ def plain(case: Case, run: Run, x: np.ndarray[Any, Any]) -> PlainTraining:
     return PlainTraining(mine, rows, case.batch_size, RATE)
 
 
+def of_training(case: Case, run: Run, x: np.ndarray[Any, Any]) -> dict[str, Callable[[], float]]:
+    """The contenders of every case."""
+    return {
+        "native": epoch_of(run),
+        "native, bfloat16": epoch_of(native(case, x, precision="bfloat16")),
+        "plain torch": plain(case, run, x).epoch,
+    }
+
+
+def processor_seconds(contenders: dict[str, Callable[[], float]], rounds: int = 5) -> dict[str, float]:
+    """Of one call, over all threads, in turns, medians: what a machine that others use as well changes least."""
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            started = time.process_time()
+            call()
+            taken[name].append(time.process_time() - started)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
 def shares(case: Case, run: Run) -> dict[str, float]:
     """Share of each part in the sum of all, each measured by itself on the package's own code."""
     model = run.model
@@ -152,11 +175,7 @@ def test_epoch(benchmark: Any, name: str) -> None:
     case = CASES[name]
     x = snapshots(case)
     run = native(case, x)
-    contenders = {
-        "native": epoch_of(run),
-        "native, bfloat16": epoch_of(native(case, x, precision="bfloat16")),
-        "plain torch": plain(case, run, x).epoch,
-    }
+    contenders = of_training(case, run, x)
     if case.compiles:
         contenders["native, compiled"] = epoch_of(native(case, x, compile=True))
     benchmark.group = (
@@ -173,21 +192,25 @@ def test_epoch(benchmark: Any, name: str) -> None:
 @pytest.mark.skipif(others.missing("clustpy") is not None, reason=str(others.missing("clustpy")))
 def test_epoch_beside_clustpy(benchmark: Any) -> None:
     case = CASES["mlp 784-500-500-2000-10"]
+    benchmark.group = (
+        f"epoch of {case.n} snapshots, batches of {case.batch_size}, ClustPy's networks 784-500-500-2000-10, "
+        f"{torch.get_num_threads()} threads"
+    )
+    run_race(benchmark, beside_clustpy(case), seconds=40.0, at_least=5, at_most=25)
+
+
+def beside_clustpy(case: Case) -> dict[str, Callable[[], float]]:
+    """The contenders with ClustPy's networks."""
     x = snapshots(case)
     run = native(case, x)
     same = others.clustpy_networks(case.shape[0], case.network["widths"], case.latent_dim)
     ours = Case(case.shape, case.n, case.batch_size, case.latent_dim, case.n_components, {"network": _pair(same)})
     rows = run.model.normalise(torch.from_numpy(x))
-    contenders = {
+    return {
         "native": epoch_of(native(ours, x)),
         "native, bfloat16": epoch_of(native(ours, x, precision="bfloat16")),
         "ClustPy VaDE": others.clustpy_epoch(copy.deepcopy(same), rows, case.n_components, case.batch_size, RATE),
     }
-    benchmark.group = (
-        f"epoch of {case.n} snapshots, batches of {case.batch_size}, ClustPy's networks 784-500-500-2000-10, "
-        f"{torch.get_num_threads()} threads"
-    )
-    run_race(benchmark, contenders, seconds=40.0, at_least=5, at_most=25)
 
 
 class _Heads(nn.Module):
@@ -205,3 +228,23 @@ class _Heads(nn.Module):
 def _pair(vae: Any) -> tuple[nn.Module, nn.Module]:
     vae = copy.deepcopy(vae)
     return _Heads(vae), vae.decoder
+
+
+def main() -> None:
+    """Print processor seconds of every case and their ratios to the last contender, plain torch or ClustPy."""
+    for name, case in CASES.items():
+        x = snapshots(case)
+        _print_seconds(name, of_training(case, native(case, x), x))
+    if others.missing("clustpy") is None:
+        _print_seconds("ClustPy's networks", beside_clustpy(CASES["mlp 784-500-500-2000-10"]))
+
+
+def _print_seconds(name: str, contenders: dict[str, Callable[[], float]]) -> None:
+    seconds = processor_seconds(contenders)
+    last = list(seconds.values())[-1]
+    for contender, value in seconds.items():
+        print(f"{name:24s} {contender:17s} {value:.3f} s, {last / value:.2f}x", flush=True)
+
+
+if __name__ == "__main__":
+    main()
