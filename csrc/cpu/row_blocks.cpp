@@ -1,5 +1,5 @@
 // Products of a few rows with many, and their subtraction: tall and narrow, where a general matrix product packs more
-// than it multiplies. Both stream the basis once; the block's piece of kBlockColumns columns stays in the first cache.
+// than it multiplies. Both stream the basis once; the block's piece of kBlockColumns columns stays in the second cache.
 #include <algorithm>
 
 #include "kernels.h"
@@ -12,6 +12,11 @@ template <typename T>
 std::int64_t chunk_total(const RowBlockArgs<T>& a) {
   return (a.n + kBlockColumns - 1) / kBlockColumns;
 }
+
+// Rows taken together: the more, the fewer times the block is read, as long as all sums lie in registers. 64 rows of
+// 1e5, one thread on AVX-512: products 27 ms for 2 rows, 17 ms for 4, 16 ms for 6.
+constexpr int kProductRows = kVectorBytes == 64 ? 6 : 2;
+constexpr int kSubtractRows = 8;
 
 // Products of R rows of the basis with the block, over columns [begin, end).
 template <int R, typename T>
@@ -74,7 +79,7 @@ void row_products(const RowBlockArgs<T>& a, int threads) {
     const std::int64_t begin = chunk * kBlockColumns, end = std::min(a.n, begin + kBlockColumns);
     T* const out = a.partial + chunk * size;
     std::int64_t row = 0;
-    for (; row + 2 <= a.m; row += 2) products<2>(a, row, begin, end, out);
+    for (; row + kProductRows <= a.m; row += kProductRows) products<kProductRows>(a, row, begin, end, out);
     for (; row < a.m; ++row) products<1>(a, row, begin, end, out);
   }
   std::fill(a.coefficients, a.coefficients + size, T(0));
@@ -92,7 +97,7 @@ void subtract_rows(const RowBlockArgs<T>& a, int threads) {
   for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
     const std::int64_t begin = chunk * kBlockColumns, end = std::min(a.n, begin + kBlockColumns);
     std::int64_t row = 0;
-    for (; row + 4 <= a.m; row += 4) subtract<4>(a, row, begin, end);
+    for (; row + kSubtractRows <= a.m; row += kSubtractRows) subtract<kSubtractRows>(a, row, begin, end);
     for (; row < a.m; ++row) subtract<1>(a, row, begin, end);
   }
 }

@@ -13,19 +13,22 @@ from gmvae_fast.spectral._products import aligned, recurrence
 from gmvae_fast.spectral._transforms import Transformed, spectrum_bound
 from gmvae_fast.spectral.quadrature import gauss_rule
 
-PROBES, STEPS = 2, 60  # of the density of states: under a tenth of the whole effort
+# Of the density of states: a few steps do where the cut lies far above what so many resolve, which is
+# lambda_max (pi / (2 steps))^2 at the low end; else under a tenth of the whole effort.
+PROBES, STEPS = 2, (32, 60)
+RESOLVED = 8.0
 # The polynomial grows below the value that about so many times the wanted number of eigenvalues lie under: all that
 # are wanted must stand out of the ripple beyond, though the probes count k of them to sqrt(k) only. Too many cost
 # little: products for 20 pairs, 8-D / 3-D latents, are 594 / 1452 with 1.5 times as many, 615 / 1552 with 4 times.
 SPARE, SPREADS = 1.5, 3.0
-# From 1 at the cut to this at 0. Products with a growth of 10, 100, 1000: 594, 704, 795 (8-D); 1452, 2067, 2310 (3-D);
-# fewer applications, each with a reorthogonalisation, make up for some of them.
-GROWTH = 20.0
+# From 1 at the cut to this at 0. Applications and products with a growth of 10, 20, 40, 80, 20 pairs of 8-D latents:
+# 34 and 170, 30 and 180, 27 and 189, 25 and 200; to reorthogonalise after an application takes as long as 5 products.
+GROWTH = 40.0
 MAX_DEGREE = 500
 DISTINCT = 1e-3  # of lambda_max: nodes of two probes that lie nearer are taken for one eigenvalue
 # An error of the polynomial's eigenvalue is one of lambda times its slope, which is large at the low end.
 RELAXED = 100.0
-TOP_MARGIN = 1.01  # after 60 steps the largest node is as near to lambda_max; beyond the interval p grows only slowly
+TOP_MARGIN = 1.02  # the largest node is as near to lambda_max; beyond the interval p grows only slowly
 
 
 def filtered(matrix: sparse.csr_array, k: int, seed: int) -> Transformed:
@@ -52,9 +55,17 @@ def filtered(matrix: sparse.csr_array, k: int, seed: int) -> Transformed:
 
 def _interval(matrix: sparse.csr_array, k: int, seed: int) -> tuple[float, float]:
     """Where the polynomial is to be small: from a cut that enough eigenvalues lie below, to a bound on all."""
+    probes = np.random.default_rng(seed).standard_normal((matrix.shape[0], PROBES))
+    for steps in STEPS:
+        cut, top = _interval_after(matrix, k, probes, steps)
+        if cut >= RESOLVED * top * (math.pi / (2 * steps)) ** 2:
+            break
+    return cut, top
+
+
+def _interval_after(matrix: sparse.csr_array, k: int, probes: FloatArray, steps: int) -> tuple[float, float]:
     n = matrix.shape[0]
-    probes = np.random.default_rng(seed).standard_normal((n, PROBES))
-    rules = [gauss_rule(jacobi) for jacobi in jacobi_matrices(matrix, probes, STEPS)]
+    rules = [gauss_rule(jacobi) for jacobi in jacobi_matrices(matrix, probes, steps)]
     nodes, weights = np.concatenate([r[0] for r in rules]), np.concatenate([r[1] for r in rules]) / PROBES
     order = np.argsort(nodes)
     nodes = nodes[order]
@@ -94,8 +105,10 @@ class _Polynomial:
         return np.asarray(self._scale * np.where(x > 1, np.cosh(self._degree * np.arccosh(np.maximum(x, 1))), inside))
 
     def gain(self, images: FloatArray) -> FloatArray:
-        """1 / |p'(lambda)| for values p(lambda); for those within the ripple, the largest there is."""
+        """The most by which (mu - lambda) exceeds p(lambda) - p(mu), over all mu beyond lambda, for values p(lambda).
+
+        p is convex outside the interval and within the ripple inside: the secant from the end of the ripple.
+        """
         angle = np.arccosh(np.maximum(images / self._scale, 1.0)) / self._degree
-        ratio = np.full_like(angle, self._degree)  # sinh(d t) / sinh(t), whose limit at t = 0 is d
-        np.divide(np.sinh(self._degree * angle), np.sinh(angle), out=ratio, where=angle > 0)
-        return np.asarray(self._half / (self._scale * self._degree * ratio))
+        below_top = self._half * (np.cosh(angle) + 1.0)  # lambda_max - lambda
+        return np.asarray(below_top / np.maximum(images - self._scale, self._scale))

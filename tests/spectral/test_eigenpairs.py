@@ -13,6 +13,7 @@ from gmvae_fast.spectral import (
     knn_graph,
     laplacian,
 )
+from gmvae_fast.spectral._chebyshev import filtered
 
 METHODS = ["dense", "lanczos", "shift-invert", "chebyshev"]
 GRAPHS = {
@@ -201,6 +202,20 @@ def test_auto_chooses_by_the_shape_of_the_graph(monkeypatch, dim, first):
     matrix = laplacian(knn_graph(np.random.default_rng(0).normal(size=(1500, dim))), "symmetric")
     check_pairs(matrix, eigenpairs(matrix, 6))
     assert set(calls) == {first}
+
+
+def test_residuals_of_the_polynomial_bound_those_of_the_laplacian():
+    """(L - lambda) u is at most the gain times (p(L) - p(lambda)) u: also where u leaks into the far end."""
+    matrix = laplacian(knn_graph(np.random.default_rng(2).normal(size=(600, 4))), "symmetric")
+    spectrum = eigenpairs(matrix, 600, method="dense").values
+    operator = filtered(matrix, 6, seed=0)
+    images = operator.image(spectrum)
+    gain = operator.gain(images[:6])
+    for lowest in range(6):
+        beyond = np.arange(600) != lowest
+        ratio = np.abs(spectrum[beyond] - spectrum[lowest]) / np.abs(images[beyond] - images[lowest])
+        assert ratio.max() <= gain[lowest]
+        assert gain[lowest] <= 4 * ratio.max()
 
 
 def test_auto_falls_back_to_shift_invert(monkeypatch):

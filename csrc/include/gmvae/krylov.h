@@ -9,7 +9,7 @@ constexpr int kBlockRows = 4;
 
 // Columns whose products are summed together, and then in the order of the chunks: sums do not depend on the number
 // of threads.
-constexpr std::int64_t kBlockColumns = 512;
+constexpr std::int64_t kBlockColumns = 2048;
 
 template <typename T>
 struct RowBlockArgs {
