@@ -18,8 +18,8 @@ class Factor:
     """
 
     def __init__(self, matrix: sparse.csr_array) -> None:
-        # A positive definite matrix needs no pivoting, and a symmetric ordering then keeps the fill low. The factor of a
-        # curve or sheet has short columns, which panels of several do not pay for: 0.22 s by the column, 0.34 s in
+        # A positive definite matrix needs no pivoting, and a symmetric ordering then keeps the fill low. The factor of
+        # a curve or sheet has short columns, which panels of several do not pay for: 0.22 s by the column, 0.34 s in
         # scipy's panels of ten, for curves of 1e5 nodes; 0.51 and 0.61 s for a sheet.
         self._lu: SuperLU | None = splu(
             sparse.csc_array(matrix),
