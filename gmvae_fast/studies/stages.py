@@ -174,8 +174,8 @@ def embed_seed(
     folder: StudyFolder, snapshots: SnapshotSource, seed: int, *, device: str | torch.device = "cpu"
 ) -> None:
     """Write posteriors, mixture, held-out reconstructions and one generated snapshot per component."""
-    _check_same(folder, snapshots)
     with folder.lock_seed(seed):
+        _check_same(folder, snapshots)
         name = folder.seed(seed).name
         model = load(folder.seed(seed) / "model.safetensors", device=device)
         split = folder.read_npz(f"{name}/split.npz")
