@@ -272,8 +272,8 @@ def score_seed(
     """
     config = config or ScoreConfig(n_neighbors)
     n_neighbors = config.n_neighbors
-    _check_same(folder, snapshots)
     with folder.lock_seed(seed):
+        _check_same(folder, snapshots)
         name = folder.seed(seed).name
         latents = folder.read_npz(f"{name}/embedding.npz")
         finite = np.isfinite(latents["mean"]).all(1)
