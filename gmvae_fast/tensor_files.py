@@ -63,9 +63,8 @@ def read_tensors(path: str | os.PathLike[str], kind: str, version: int) -> tuple
     if not name.is_file():
         raise FileNotFoundError(f"{name}: no such file")
     try:
-        with safe_open(
-            name, framework="numpy"
-        ):  # opens it only if shapes and places agree with each other and the file
+        # It opens a file only if shapes and places agree with each other and the length.
+        with safe_open(name, framework="numpy"):
             pass
         with open(name, "rb") as stream:
             tensors, metadata = _tensors(stream)

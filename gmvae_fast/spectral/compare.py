@@ -107,8 +107,11 @@ class Comparison:
     @property
     def rankings_agree(self) -> bool:
         """Whether all variants of the metric agree on every pair of embeddings and every signal that has a score."""
-        scored = [found for found in self.differences if not math.isnan(found.value)]
-        return bool(scored) and all(found.variants_agree for found in scored)
+        return bool(self._scored) and all(found.variants_agree for found in self._scored)
+
+    @property
+    def _scored(self) -> list[Difference]:
+        return [found for found in self.differences if not math.isnan(found.value)]
 
     def table(self, *, as_frame: bool = False) -> Any:
         """One row per embedding and signal, as `SmoothnessResult.table` with the column ``embedding`` in front."""
@@ -117,9 +120,8 @@ class Comparison:
 
     def __str__(self) -> str:
         """Every difference, and whether all variants of the metric agree on the ranking."""
-        scored = [d for d in self.differences if not math.isnan(d.value)]
-        doubtful = [f"{d.signal} ({d.first}, {d.second})" for d in scored if not d.variants_agree]
-        verdict = "all variants of the metric agree on every ranking" if scored else "nothing could be ranked"
+        doubtful = [f"{d.signal} ({d.first}, {d.second})" for d in self._scored if not d.variants_agree]
+        verdict = "all variants of the metric agree on every ranking" if self._scored else "nothing could be ranked"
         if doubtful:
             verdict = f"variants of the metric do not agree on the ranking by {', '.join(doubtful)}"
         return "\n".join([*map(str, self.differences), verdict])

@@ -44,7 +44,6 @@ from gmvae_fast.spectral.significance import (
 
 FEWEST_ARRANGEMENTS = 20  # of trajectories, for a p-value of 0.05
 CONSTANT_TOLERANCE = 8 * float(np.finfo(np.float64).eps)  # of the largest magnitude: what rounding alone can leave
-
 EDGES = 1 << 15  # summed together
 
 

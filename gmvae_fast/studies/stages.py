@@ -283,23 +283,24 @@ def score_seed(
         counts = sorted({n_neighbors, *(k for k in SWEEP if k < len(snapshots))})
         # The graph is described where there is nothing to score, too: by the numbers of its nodes, which are left out.
         asked = signals or {"": np.arange(len(snapshots), dtype=np.float64)}
-        graph: dict[str, Any] = {
-            "weights": config.weights,
-            "symmetrize": config.symmetrize,
-            "connect": config.connect,
-        }
-        sweep = spectral.neighbor_sweep(latents["mean"], asked, counts, **graph)
-        result = sweep[n_neighbors]
+        sweep = spectral.neighbor_sweep(
+            latents["mean"],
+            asked,
+            counts,
+            weights=config.weights,
+            symmetrize=config.symmetrize,
+            connect=config.connect,
+        )
+        chosen = result = sweep[n_neighbors]
         if config.permutations or config.bootstrap:
             several = len(np.unique(snapshots.trajectory)) > 1
             result = spectral.smoothness(
-                latents["mean"],
+                None,
                 asked,
-                n_neighbors=n_neighbors,
+                graph=chosen.graph,
                 groups=snapshots.trajectory if several else None,
                 permutations=config.permutations,
                 bootstrap=config.bootstrap,
-                **graph,
             )
         modes = min(LOW_FREQUENCY_MODES, len(snapshots))
         rows = [
@@ -321,7 +322,7 @@ def score_seed(
                 "n_nodes": len(snapshots),
                 "weights": config.weights,
                 "symmetrize": config.symmetrize,
-                "n_added_edges": result.n_added_edges,
+                "n_added_edges": chosen.n_added_edges,
                 "low_frequency_modes": modes,
                 "rows": rows,
                 "skipped": skipped,
