@@ -87,6 +87,7 @@ def e_step(
         scale = None if weight is None else weight[first : first + len(chunk)]
         part = ops.mixture_statistics(chunk, log_var, *parameters.as_tuple(), sample_weight=scale)
         total = part if total is None else total + part
+        del chunk, log_var  # one of each at a time is in memory
     assert total is not None
     return total
 
@@ -98,16 +99,17 @@ def evaluate(rows: Rows, parameters: MixtureParameters) -> Iterator[tuple[int, T
     with torch.no_grad():
         for first, chunk in rows.chunks(step, check=True):
             yield first, *ops.log_responsibilities(chunk, *rounded.as_tuple())
+            del chunk
 
 
 def log_likelihood(rows: Rows, parameters: MixtureParameters) -> float:
     """Sum of log p(x), in one pass without an [N, K] array; rows are checked for finiteness."""
     rounded = parameters.to(torch.empty(0, dtype=rows.dtype, device=rows.device))
-    parts = (
-        ops.mixture_statistics(chunk, None, *rounded.as_tuple()).log_evidence
-        for _, chunk in rows.chunks(_sweep_rows(rows, rounded), check=True)
-    )
-    return sum(float(part) for part in parts)
+    total = 0.0
+    for _, chunk in rows.chunks(_sweep_rows(rows, rounded), check=True):
+        total += float(ops.mixture_statistics(chunk, None, *rounded.as_tuple()).log_evidence)
+        del chunk
+    return total
 
 
 def _native_kernel(rows: Rows, parameters: MixtureParameters) -> bool:

@@ -38,6 +38,7 @@ def draw_sample(rows: Rows, k: int, generator: torch.Generator) -> Tensor:
         low, high = torch.searchsorted(chosen, torch.tensor([first, first + len(chunk)])).tolist()
         mine = (chosen[low:high] - first).to(chunk.device)
         parts.append(chunk[mine].double())
+        del chunk
     return torch.cat(parts)
 
 

@@ -87,6 +87,7 @@ class Rows:
             if check and not bool(torch.isfinite(chunk.sum())):
                 self._check_each()
             yield first, chunk
+            del chunk  # before the next is read; whoever takes them for long lets go of each likewise
 
     def read(self, first: int, last: int) -> Tensor:
         """Rows ``first`` to ``last`` (excluded); not to be written to, for they may be the caller's own memory."""
@@ -103,12 +104,18 @@ class Rows:
             warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
             return torch.from_numpy(part)
 
+    def check_finite(self) -> None:
+        """ValueError where a value is not finite."""
+        for _, chunk in self.chunks(self.chunk_rows(), check=True):
+            del chunk
+
     def _check_each(self) -> None:
         bad, where = 0, -1
         for first, chunk in self.chunks(self.chunk_rows()):
             rows = torch.isfinite(chunk).all(1).logical_not().nonzero().flatten()
             where = first + int(rows[0]) if where < 0 and len(rows) else where
             bad += len(rows)
+            del chunk
         if bad:
             raise ValueError(f"{self.name} must be finite, got NaN or inf in {bad} rows, the first is {where}")
 

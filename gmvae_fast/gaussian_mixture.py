@@ -196,8 +196,7 @@ class GaussianMixture(Estimator):
         spread = Rows(log_var, "log_var", self.chunk_size)
         if spread.shape != rows.shape:
             raise ValueError(f"log_var must have the shape of X {rows.shape}, got {spread.shape}")
-        for _ in spread.chunks(spread.chunk_rows(), check=True):
-            pass
+        spread.check_finite()
         return spread
 
     def _starts(self, rows: Rows) -> Iterator[MixtureParameters]:
@@ -212,8 +211,7 @@ class GaussianMixture(Estimator):
             for _ in range(self.n_init if given.means is None else 1):
                 yield given.complete(sample, self.reg_covar, self.init_params, generator).to(like)
             return
-        for _ in rows.chunks(rows.chunk_rows(), check=True):
-            pass
+        rows.check_finite()
         if last is None:
             yield given.complete(None, self.reg_covar, self.init_params, generator).to(like)
         elif last.means.shape == (k, d) and (last.cholesky is not None) == (self.covariance_type in DENSE):
