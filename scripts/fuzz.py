@@ -39,6 +39,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import fuzz_damage
 from fuzz_readers import READERS, Reader
 
+from gmvae_fast._checks import check_integer, nearest
+
 #: Of one case: address space beyond what the process starts with, resident memory beyond it, seconds.
 ADDRESS_SPACE, RESIDENT, SECONDS = 3 * 2**30, 2**30, 20.0
 #: What the reader of VTK files imports when it reads the first one.
@@ -75,6 +77,28 @@ def plan(names: list[str], cases: int) -> list[Case]:
     for name in names:
         found += [Case(name, kinds[i % len(kinds)], i) for i in range(cases)]
         found += [Case(name, kind, 0, harm=True) for kind in fuzz_damage.HARMS.get(name, {})]
+    return found
+
+
+def wanted(cases: int, only: str = "", kind: str = "") -> list[Case]:
+    """The plan for the readers whose names start with ``only``, of it the cases whose kinds contain ``kind``.
+
+    Raises
+    ------
+    ValueError
+        Where there are none; the nearest name is in it.
+    """
+    names = [name for name in READERS if name.startswith(only)]
+    if not names:
+        raise ValueError(f"--only must be one of {', '.join(READERS)}, got {only!r}{nearest(only, READERS)}")
+    available = [name for name in names if READERS[name].available]
+    if not available:
+        raise ValueError(f"--only {only}: the packages that {', '.join(names)} needs are missing")
+    planned = plan(available, check_integer("--cases", cases, 0))
+    found = [case for case in planned if kind in case.kind]
+    if not found:
+        kinds = sorted({case.kind for case in planned})
+        raise ValueError(f"--kind must be one of {', '.join(kinds)}, got {kind!r}{nearest(kind, kinds)}")
     return found
 
 
@@ -221,116 +245,10 @@ def _fork(work: Any, seconds: float) -> dict[str, Any]:
         if not os.environ.get("FUZZ_TRACEBACK"):
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
-        code = 1
-        with contextlib.suppress(BaseException):
-            try:
-                answer = json.dumps(work())
-            except BaseException as error:
-                result = "unmade" if isinstance(error, _UnmadeError) else "finding"
-                answer = json.dumps({"result": result, "detail": f"{type(error).__name__}: {error}"[:500]})
-            os.write(writable, answer.encode("utf-8", "replace"))
-            code = 0
-        os._exit(code)
-    os.close(writable)
-    content = b""
-    deadline = time.monotonic() + seconds
-    while True:
-        ready, _, _ = select.select([readable], [], [], max(0.0, deadline - time.monotonic()))
-        piece = os.read(readable, 65536) if ready else None
-        if not piece:
-            break
-        content += piece
-    os.close(readable)
-    if piece is None:
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    if piece is None:
-        return {"result": "finding", "detail": f"more than {seconds:g} s"}
-    if os.WIFSIGNALED(status):
-        return {"result": "finding", "detail": f"ended by {signal.Signals(os.WTERMSIG(status)).name}"}
-    answer: dict[str, Any] = json.loads(content) if content else {"result": "finding", "detail": "no answer"}
-    return answer
-
-
-def _tree(sandbox: Path) -> dict[str, str]:
-    """Size and time of change of everything in the folder of files and outside of it."""
-    found = {}
-    for name in ("files", "outside"):
-        for path in (sandbox / name).rglob("*"):
-            state = path.lstat()
-            if not path.is_dir():
-                found[str(path.relative_to(sandbox))] = f"{state.st_size} {state.st_mtime_ns}"
-            else:
-                found[str(path.relative_to(sandbox))] = "folder"
-    return found
-
-
-def table(outcomes: list[Outcome]) -> str:
-    """Markdown: by reader how many cases were read, refused, findings; and the largest memory and time."""
-    rows = [
-        "| reader | damaged | made to harm | read | refused | findings | memory, MB | seconds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    by_reader: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_reader.setdefault(outcome.case.reader, []).append(outcome)
-    for name, own in [*by_reader.items(), ("all", outcomes)]:
-        counts = Counter(o.result for o in own)
-        harms = sum(o.case.harm for o in own)
-        rows.append(
-            f"| {name} | {len(own) - harms} | {harms} | {counts['read']} | {counts['refused']} | {counts['finding']} "
-            f"| {max(o.resident for o in own) / 1e6:.0f} | {max(o.seconds for o in own):.1f} |"
+        code = (
+            "import json, dataclasses, fuzz; outcomes = fuzz.campaign(fuzz.wanted(%d), %d); "
+            "print(json.dumps([dataclasses.asdict(o) for o in outcomes]))"
         )
-    return "\n".join(rows)
-
-
-def write(path: Path, text: str) -> None:
-    """Put ``text`` between the marks of the page."""
-    page = path.read_text()
-    before, mark, rest = page.partition(START)
-    if not mark or END not in rest:
-        raise SystemExit(f"{path}: no place for the table (between {START!r} and {END!r})")
-    path.write_text(f"{before}{START}\n{text}\n{END}{rest.partition(END)[2]}")
-
-
-def import_everything() -> None:
-    """Before the forks, so that no case pays for imports, in time or in memory."""
-    import importlib
-
-    import gmvae_fast
-
-    for name in ("gmvae_fast.cli", "gmvae_fast.report", "gmvae_fast.studies.comparison", "h5py", "zarr", "xarray"):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    for name in ("tifffile", "PIL.Image", "pandas", "fastparquet", "meshio", "h5netcdf", "scipy.io", *VTK):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    import torch
-
-    torch.set_num_threads(1)
-    model = gmvae_fast.GMVAE((5,), widths=[4])
-    torch.optim.Adam(model.parameters(), fused=True)  # imports a second's worth
-
-
-def campaign(cases: int, seed: int, only: str = "", kinds: str = "", say: bool = True) -> list[Outcome]:
-    """All outcomes; findings are told as they come."""
-    import_everything()
-    names = [name for name, reader in READERS.items() if reader.available and name.startswith(only)]
-    planned = [case for case in plan(names, cases) if kinds in case.kind]
-    outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="gmvae-fuzz-") as folder:
-        for outcome in run_cases(planned, seed, Path(folder).resolve()):
-            outcomes.append(outcome)
-            if say and (outcome.result == "finding" or os.environ.get("FUZZ_SHOW")):
-                print(f"{outcome.result.upper()} {outcome.case}: {outcome.detail}", file=sys.stderr, flush=True)
-    return outcomes
-
-
-def in_a_process_of_its_own(cases: int, seed: int) -> list[Outcome]:
-    """`campaign` where libraries have started no threads yet, which forks would not have."""
-    code = (
-        "import json, sys, dataclasses, fuzz; print(json.dumps([dataclasses.asdict(o) for o in fuzz.campaign(%d, %d)]))"
-    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", code % (cases, seed)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -347,8 +265,12 @@ def main() -> None:
     parser.add_argument("--kind", default="", help="cases whose kind contains this")
     parser.add_argument("--write", type=Path, help="page whose table is replaced")
     options = parser.parse_args()
+    try:
+        planned = wanted(options.cases, options.only, options.kind)
+    except ValueError as error:
+        parser.error(str(error))
     started = time.monotonic()
-    outcomes = campaign(options.cases, options.seed, options.only, options.kind)
+    outcomes = campaign(planned, options.seed)
     findings = sum(outcome.result == "finding" for outcome in outcomes)
     text = table(outcomes)
     print(text)

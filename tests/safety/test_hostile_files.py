@@ -32,6 +32,22 @@ def test_every_harm_is_refused_and_every_reader_is_damaged(outcomes):
     assert harms == {(r, kind) for r in available for kind in fuzz_damage.HARMS.get(r, {})}
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--only", "hdf5-the-wel1"], "got 'hdf5-the-wel1'; did you mean 'hdf5-the-well'"),
+        (["--only", "model", "--kind", "lost fiel"], "got 'lost fiel'; did you mean 'lost file'"),
+        (["--cases", "-1"], "--cases must be an integer >= 0, got -1"),
+    ],
+)
+def test_the_campaign_names_the_nearest_reader_and_kind(monkeypatch, capsys, options, message):
+    monkeypatch.setattr(sys, "argv", ["fuzz.py", *options])
+    with pytest.raises(SystemExit) as stop:
+        fuzz.main()
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_the_campaign_finds_what_it_looks_for(tmp_path):
     """Readers that misbehave in each way are found out."""
 
