@@ -245,10 +245,115 @@ def _fork(work: Any, seconds: float) -> dict[str, Any]:
         if not os.environ.get("FUZZ_TRACEBACK"):
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
-        code = (
-            "import json, dataclasses, fuzz; outcomes = fuzz.campaign(fuzz.wanted(%d), %d); "
-            "print(json.dumps([dataclasses.asdict(o) for o in outcomes]))"
+        code = 1
+        with contextlib.suppress(BaseException):
+            try:
+                answer = json.dumps(work())
+            except BaseException as error:
+                result = "unmade" if isinstance(error, _UnmadeError) else "finding"
+                answer = json.dumps({"result": result, "detail": f"{type(error).__name__}: {error}"[:500]})
+            os.write(writable, answer.encode("utf-8", "replace"))
+            code = 0
+        os._exit(code)
+    os.close(writable)
+    content = b""
+    deadline = time.monotonic() + seconds
+    while True:
+        ready, _, _ = select.select([readable], [], [], max(0.0, deadline - time.monotonic()))
+        piece = os.read(readable, 65536) if ready else None
+        if not piece:
+            break
+        content += piece
+    os.close(readable)
+    if piece is None:
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    if piece is None:
+        return {"result": "finding", "detail": f"more than {seconds:g} s"}
+    if os.WIFSIGNALED(status):
+        return {"result": "finding", "detail": f"ended by {signal.Signals(os.WTERMSIG(status)).name}"}
+    answer: dict[str, Any] = json.loads(content) if content else {"result": "finding", "detail": "no answer"}
+    return answer
+
+
+def _tree(sandbox: Path) -> dict[str, str]:
+    """Size and time of change of everything in the folder of files and outside of it."""
+    found = {}
+    for name in ("files", "outside"):
+        for path in (sandbox / name).rglob("*"):
+            state = path.lstat()
+            if not path.is_dir():
+                found[str(path.relative_to(sandbox))] = f"{state.st_size} {state.st_mtime_ns}"
+            else:
+                found[str(path.relative_to(sandbox))] = "folder"
+    return found
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Markdown: by reader how many cases were read, refused, findings; and the largest memory and time."""
+    rows = [
+        "| reader | damaged | made to harm | read | refused | findings | memory, MB | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    by_reader: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_reader.setdefault(outcome.case.reader, []).append(outcome)
+    for name, own in [*by_reader.items(), ("all", outcomes)]:
+        counts = Counter(o.result for o in own)
+        harms = sum(o.case.harm for o in own)
+        rows.append(
+            f"| {name} | {len(own) - harms} | {harms} | {counts['read']} | {counts['refused']} | {counts['finding']} "
+            f"| {max(o.resident for o in own) / 1e6:.0f} | {max(o.seconds for o in own):.1f} |"
         )
+    return "\n".join(rows)
+
+
+def write(path: Path, text: str) -> None:
+    """Put ``text`` between the marks of the page."""
+    page = path.read_text()
+    before, mark, rest = page.partition(START)
+    if not mark or END not in rest:
+        raise SystemExit(f"{path}: no place for the table (between {START!r} and {END!r})")
+    path.write_text(f"{before}{START}\n{text}\n{END}{rest.partition(END)[2]}")
+
+
+def import_everything() -> None:
+    """Before the forks, so that no case pays for imports, in time or in memory."""
+    import importlib
+
+    import gmvae_fast
+
+    for name in ("gmvae_fast.cli", "gmvae_fast.report", "gmvae_fast.studies.comparison", "h5py", "zarr", "xarray"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    for name in ("tifffile", "PIL.Image", "pandas", "fastparquet", "meshio", "h5netcdf", "scipy.io", *VTK):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
+    model = gmvae_fast.GMVAE((5,), widths=[4])
+    torch.optim.Adam(model.parameters(), fused=True)  # imports a second's worth
+
+
+def campaign(planned: list[Case], seed: int, say: bool = True) -> list[Outcome]:
+    """All outcomes; findings are told as they come."""
+    import_everything()
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory(prefix="gmvae-fuzz-") as folder:
+        for outcome in run_cases(planned, seed, Path(folder).resolve()):
+            outcomes.append(outcome)
+            if say and (outcome.result == "finding" or os.environ.get("FUZZ_SHOW")):
+                print(f"{outcome.result.upper()} {outcome.case}: {outcome.detail}", file=sys.stderr, flush=True)
+    return outcomes
+
+
+def in_a_process_of_its_own(cases: int, seed: int) -> list[Outcome]:
+    """`campaign` where libraries have started no threads yet, which forks would not have."""
+    code = (
+        "import json, dataclasses, fuzz; outcomes = fuzz.campaign(fuzz.wanted(%d), %d); "
+        "print(json.dumps([dataclasses.asdict(o) for o in outcomes]))"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", code % (cases, seed)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
