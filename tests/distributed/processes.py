@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,43 @@ def killed(folder: Path, epoch: int, *, once: bool) -> None:
     path = folder / "run.safetensors"
     history = gf.fit(trained, snapshots(), config(epochs=8), checkpoint=path, checkpoint_every=1, progress=False)
     finish(folder, "killed_once" if once else "killed", trained, history)
+
+
+#: By attempt of an elastic run: which processes kill themselves, and when: at a step, or while a checkpoint is written.
+DEATHS = {
+    0: ((0,), "step", 2),  # warm-up, no checkpoint yet
+    1: ((0,), "checkpoint", 2),  # that of epoch 4
+    2: ((1,), "step", 14),  # from epoch 2 on: in epoch 5, past the checkpoint of epoch 4
+    3: ((0, 1), "step", 14),  # in epoch 7, past that of epoch 6
+}
+
+
+def restarted(folder: Path) -> None:
+    """Train with a checkpoint of every second epoch; each attempt but the last ends as `DEATHS` says."""
+    attempt, rank = os.environ["TORCHELASTIC_RESTART_COUNT"], int(os.environ["RANK"])
+    dying, moment, fatal = DEATHS.get(int(attempt), ((), "", 0))
+    trained, count = model(), itertools.count(1)
+
+    def perhaps_die() -> None:
+        if rank in dying and next(count) == fatal:
+            (folder / f"died_{attempt}_{rank}").touch()
+            while not all((folder / f"died_{attempt}_{other}").exists() for other in dying):
+                time.sleep(0.01)  # both must come here: the death of one ends the other elsewhere
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if moment == "step":
+        trained.decoder.register_full_backward_hook(lambda *_: perhaps_die())
+    elif moment == "checkpoint":
+        rename = os.replace
+
+        def dying_rename(source: Any, target: Any) -> None:
+            perhaps_die()  # the temporary file is whole, the final one is the last checkpoint
+            rename(source, target)
+
+        os.replace = dying_rename  # type: ignore[assignment]
+    path = folder / "run.safetensors"
+    history = gf.fit(trained, snapshots(), config(epochs=8), checkpoint=path, checkpoint_every=2, progress=False)
+    finish(folder, "restarted", trained, history)
 
 
 def broken(folder: Path) -> None:
@@ -199,6 +237,7 @@ def main() -> None:
         "stopped": lambda name: train(folder, name, epochs=40, patience=1, validate_every=1, learning_rate=0.05),
         "killed": lambda _: killed(folder, 4, once=False),
         "killed_once": lambda _: killed(folder, 4, once=True),
+        "restarted": lambda _: restarted(folder),
         "broken": lambda _: broken(folder),
         "shares": lambda _: shares(folder),
         "full_disk": lambda _: full_disk(folder),
