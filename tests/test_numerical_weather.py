@@ -29,10 +29,11 @@ def _model(shape=(2, 16), k=3, **options):
     return gf.GMVAE(shape, latent_dim=2, n_components=k, network="mlp", widths=[16], **options)
 
 
-def _fit(data, held_out=None, k=3, model=None, sample_weight=None, **options):
+def _fit(data, held_out=None, k=3, model=None, sample_weight=None, numbers=None, **options):
     model = model or _model(data.shape[1:], k)
     config = gf.TrainConfig(**{**CONFIG, **options})
-    history = gf.fit(model, data, config, held_out=held_out, sample_weight=sample_weight, progress=False)
+    given = {"held_out": held_out, "sample_weight": sample_weight, "numbers": numbers}
+    history = gf.fit(model, data, config, **given, progress=False)
     return model, history
 
 
@@ -81,6 +82,24 @@ def test_dropped_snapshots_are_as_if_they_had_never_been_there():
     assert _same(model, expected)
     assert history.epochs[-1].held_out_loss == expected_history.epochs[-1].held_out_loss
     assert not expected_history.events or not _messages(expected_history, "drop")
+
+
+def test_parts_of_something_larger_are_called_by_its_numbers():
+    data, held_out, weight = _waves(), _waves(12, seed=5), np.ones(60)
+    data[[7, 20], 1, 3], held_out[4, 0, 0], weight[:5] = np.nan, np.nan, 0
+    numbers = {"data": np.arange(100, 160), "held_out": np.arange(0, 120, 10)}
+    given = {"held_out": held_out, "sample_weight": weight, "numbers": numbers}
+    _, history = _fit(data, on_nan="drop", **given)
+    assert _messages(history, "drop") == [
+        "data: 2 of 55 snapshots hold NaN or inf and are left out: 107, 120",
+        "held_out: 1 of 12 snapshots hold NaN or inf and are left out: 40",
+    ]
+    with pytest.raises(ValueError, match="NaN or inf in snapshot 107, channel 1"):
+        _fit(data, **given)
+    with pytest.raises(ValueError, match="NaN or inf in snapshot 7, channel 1"):  # of the data, those of weight 0 too
+        _fit(data, sample_weight=weight)
+    with pytest.raises(ValueError, match=r"numbers\['data'\] must have shape \(60,\), got \(59,\)"):
+        _fit(data, numbers={"data": np.arange(59)})
 
 
 def test_dropping_goes_with_weights_and_needs_something_left():

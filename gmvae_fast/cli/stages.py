@@ -196,15 +196,20 @@ def _data_path(study: Path, data: Path | None) -> str:
     from gmvae_fast.data.opening import expand_paths
     from gmvae_fast.studies import StudyFolder
 
-    path = data or StudyFolder(study).study().get("data_path")
-    if not path:
+    if data is not None:
+        return str(data)
+    paths = StudyFolder(study).data_paths()
+    if not paths:
         raise ValueError("the study does not say which data it was trained on; pass --data FILE")
-    if data is None:
+    missing = []
+    for path in paths:
         try:
             expand_paths(path)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error} (where the study was trained on it); pass --data FILE") from None
-    return str(path)
+            missing.append(str(error))
+        else:
+            return path
+    raise FileNotFoundError(f"{missing[0]} (where the study was trained on it); pass --data FILE")
 
 
 def _shown(number: float | None, layout: str) -> str:

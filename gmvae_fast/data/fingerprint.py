@@ -33,6 +33,14 @@ def files_state(paths: Iterable[str]) -> list[list[Any]] | None:
     return state if newest < time.time() - COARSE else None
 
 
+def stored_bytes(paths: Iterable[str]) -> int:
+    """Bytes of files, and of all files in folders."""
+    return sum(
+        sum(state.st_size for _, state in _folder(path)) if os.path.isdir(path) else os.path.getsize(path)
+        for path in paths
+    )
+
+
 def _folder(path: str) -> list[tuple[str, os.stat_result]]:
     found: list[tuple[str, os.stat_result]] = []
     folders = [path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from gmvae_fast._io import to_jsonable
 
 from .basics import SnapshotFileError
-from .formats import FORMATS, file_format
+from .fingerprint import stored_bytes
+from .formats import FORMATS, file_format, vtk_parts
 from .handles import file_errors
 from .layouts import Block
 from .lazy import LazySnapshots
@@ -48,7 +50,10 @@ def inspect_snapshots(
     """
     found = expand_paths(paths)
     description: dict[str, Any] = {
-        "files": [{"path": path, "format": file_format(path) or "unknown", "bytes": _size(path)} for path in found]
+        "files": [
+            {"path": path, "format": file_format(path) or "unknown", "bytes": stored_bytes(_parts(path))}
+            for path in found
+        ]
     }
     window = options.pop("window", None)
     try:
@@ -161,8 +166,12 @@ def _range(values: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {**known, "distinct": len(np.unique(finite)), "missing": int(values.size - finite.size)}
 
 
-def _size(path: str) -> int | None:
-    return os.path.getsize(path) if os.path.isfile(path) else None
+def _parts(path: str) -> tuple[str, ...]:
+    """A path, or the files of the list of VTK files that it is."""
+    if file_format(path) == "vtk":
+        with contextlib.suppress(SnapshotFileError, FileNotFoundError), file_errors(path):
+            return tuple(part for part in vtk_parts(path) if os.path.exists(part)) or (path,)
+    return (path,)
 
 
 def _arrays(path: str, kind: str) -> list[dict[str, Any]]:
@@ -182,9 +191,9 @@ def _arrays(path: str, kind: str) -> list[dict[str, Any]]:
 def as_text(description: Mapping[str, Any]) -> str:
     """The description of `inspect_snapshots` for reading."""
     files = description["files"]
-    size = sum(f["bytes"] or 0 for f in files)
+    size = sum(f["bytes"] for f in files)
     lines = [f"{files[0]['path']}{f' and {len(files) - 1} more' if len(files) > 1 else ''}"]
-    lines.append(f"  format        {files[0]['format']}, {size / 1e6:,.1f} MB")
+    lines.append(f"  format        {files[0]['format']}, {_in_words(size)}")
     if not description["recognised"]:
         lines += ["  not recognised", f"  {description['error']}", "  arrays:"]
         for a in description["arrays"]:
@@ -219,6 +228,13 @@ def as_text(description: Mapping[str, Any]) -> str:
         lines.append(f"  field         {name}: {span}; {s['not_finite']} not finite in {d['sample']['snapshots']} read")
     lines += [f"  note          {text}" for text in d["advice"]]
     return "\n".join(lines)
+
+
+def _in_words(size: int) -> str:
+    """Bytes, kB, or MB to a tenth."""
+    if size < 1e3:
+        return f"{size} bytes"
+    return f"{size / 1e3:,.1f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB"
 
 
 def _text(span: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
@@ -65,9 +66,13 @@ class Share:
         How often each snapshot counts, in any unit; those that never do are left out.
     split_trajectories : bool
         Cut by snapshot where there are fewer trajectories than processes, instead of raising ValueError.
+    numbers : int array [N], optional
+        By which errors call the snapshots of ``data``, where they are part of something larger.
 
     Attributes
     ----------
+    numbers : int64 [n]
+        Those of the snapshots of all processes that count.
     weight : float64 [n] or None
         Of this process's snapshots; of all of them the mean is 1.
     weight_digest : str or None
@@ -83,15 +88,19 @@ class Share:
         sample_weight: Any = None,
         *,
         split_trajectories: bool = False,
+        numbers: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.ranks, self._workers = ranks, workers
         whole = Batches(data, name, workers)
         self.weight: Tensor | None = None
+        self.numbers = np.arange(len(whole)) if numbers is None else np.asarray(numbers)
+        if self.numbers.shape != (len(whole),):
+            raise ValueError(f"numbers[{name!r}] must have shape ({len(whole)},), got {self.numbers.shape}")
         if sample_weight is not None:
             weight = torch.from_numpy(check_sample_weight(sample_weight, len(whole)))
             if not bool(weight.all()):
                 kept = weight.nonzero().flatten()
-                data, weight = _part(data, kept), weight[kept]
+                data, weight, self.numbers = _part(data, kept), weight[kept], self.numbers[kept.numpy()]
                 whole = Batches(data, name, workers)
             self.weight = weight / weight.mean()
         self.weight_digest = None if self.weight is None else sha256(self.weight.numpy().tobytes()).hexdigest()[:16]
@@ -147,7 +156,8 @@ class Share:
         told = None if own is None else (int(self.rows[own]), self.local.not_finite_field(own))
         found = [(int(row), str(field)) for row, field in filter(None, self.ranks.tell(told))]
         if found:
-            raise self.local.not_finite(*min(found))
+            row, field = min(found)
+            raise self.local.not_finite(int(self.numbers[row]), field)
 
     def not_finite_rows(self) -> list[int]:
         """Snapshots of all processes that hold NaN or inf, ascending."""

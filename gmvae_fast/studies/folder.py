@@ -7,6 +7,7 @@ reconstructions.npz, samples.npz, scores.json and metrics.json.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -63,6 +64,31 @@ class StudyFolder:
                 stored["seeds"] = sorted({*stored.get("seeds", []), add_seed})
             self.write_json("study.json", stored)
         return stored
+
+    def data_places(self, path: str) -> dict[str, str]:
+        """Entries of study.json about the data at ``path``, a file or pattern: from everywhere, and from the study.
+
+        The second is good where both were moved together.
+        """
+        if not path:
+            return {"data_path": ""}
+        here = os.getcwd() if os.path.exists(path) else glob.escape(os.getcwd())
+        absolute = os.path.normpath(os.path.join(here, path))
+        try:
+            beside = os.path.relpath(path, self.path)
+        except ValueError:  # on another drive
+            return {"data_path": absolute}
+        return {"data_path": absolute, "data_path_from_study": beside}
+
+    def data_paths(self) -> list[str]:
+        """Where the data of this study may be, the likeliest first: files or patterns, see `data_places`."""
+        stored = self.study()
+        found = [str(stored.get("data_path") or "")]
+        if beside := stored.get("data_path_from_study"):
+            path = os.path.normpath(os.path.join(self.path, str(beside)))
+            pattern = os.path.normpath(os.path.join(glob.escape(os.fspath(self.path)), str(beside)))
+            found.append(path if os.path.exists(path) else pattern)
+        return [path for path in dict.fromkeys(found) if path]
 
     def lock(self) -> AbstractContextManager[None]:
         """Keep other runs out of the study as a whole; InUseError names the one that is in it."""

@@ -80,6 +80,7 @@ def train_seed(
     split = split or SplitConfig()
     parts = split.apply(snapshots, seed)
     trained_on = snapshots.subset(parts.train)
+    watched = parts.test if parts.validation is None else parts.validation
     model = GMVAE(snapshots.shape, seed=seed, **dataclasses.asdict(model_config)).to(device)
     validation = {} if parts.validation is None else {"validation": parts.validation}
     with folder.lock_seed(seed, new=True):
@@ -88,7 +89,7 @@ def train_seed(
             trained_on,
             train_config,
             sample_weight=balanced_weights(trained_on, balance) if balance else None,
-            held_out=snapshots.subset(parts.test if parts.validation is None else parts.validation),
+            held_out=snapshots.subset(watched),
             checkpoint=folder.seed(seed) / "checkpoint.safetensors",
             checkpoint_every=max(1, train_config.epochs // 10),
             resume=resume,
@@ -96,6 +97,7 @@ def train_seed(
             on_epoch=on_epoch,
             workers=workers,
             cache=cache,
+            numbers={"data": parts.train, "held_out": watched},
         )
         folder.write_npz(f"{name}/split.npz", {"train": parts.train, "test": parts.test, **validation})
         if folder.writes:
@@ -132,7 +134,7 @@ def _describe(
         add_seed=seed,
         versions=provenance.versions(),
         machine=provenance.machine(),
-        data_path=data_path,
+        **folder.data_places(data_path),
         data={
             "n_snapshots": len(snapshots),
             "n_train": len(split.train),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from gmvae_fast._checks import check_integer
 from gmvae_fast._locks import file_lock
@@ -39,6 +42,7 @@ def fit(
     workers: int = 0,
     hold_bytes: int = HOLD_BYTES,
     cache: str | os.PathLike[str] | None = None,
+    numbers: Mapping[str, npt.NDArray[np.int64]] | None = None,
 ) -> History:
     """Train ``model`` in place.
 
@@ -82,6 +86,9 @@ def fit(
         Folder for a decoded copy of ``data`` and of ``held_out`` where they come from files that are slow to decode and
         are not held in memory; see `gmvae_fast.data.copies.copied`. Of several processes each copies its own share,
         which ``cache`` of `gmvae_fast.open_snapshots` cannot: it knows nothing of the others.
+
+    numbers : mapping of "data" or "held_out" to int array [N], optional
+        By which errors and events call the snapshots, where they are parts of something larger; else 0, 1, ...
 
     Notes
     -----
@@ -130,7 +137,9 @@ def fit(
             with ranks.agreeing():  # where another run has the checkpoint no process goes on
                 if ranks.first:
                     held.enter_context(file_lock(checkpoint))
-        run = Run(model, data, config or TrainConfig(), held_out, workers, ranks, sample_weight, hold_bytes, cache)
+        run = Run(
+            model, data, config or TrainConfig(), held_out, workers, ranks, sample_weight, hold_bytes, cache, numbers
+        )
         if checkpoint is not None and resume and ranks.tell(os.path.exists(checkpoint))[0]:
             with ranks.agreeing():
                 checkpoints.restore(run, checkpoint)

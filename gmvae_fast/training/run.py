@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -55,8 +56,10 @@ class Run:
         sample_weight: Any = None,
         hold_bytes: int = 0,
         cache: str | os.PathLike[str] | None = None,
+        numbers: Mapping[str, npt.NDArray[np.int64]] | None = None,
     ) -> None:
         self.model, self.config, self.ranks = model, config, ranks or Ranks()
+        self._numbers = numbers or {}
         self._hold_bytes, self._cache = hold_bytes, cache
         self.epoch = 0
         self.records: list[EpochRecord] = []
@@ -145,7 +148,15 @@ class Run:
         """This process's part of ``data``; where one process cannot have its own, none goes on."""
         with self.ranks.agreeing():
             # What is only evaluated may be cut anywhere: a few trajectories must do for many processes.
-            share = Share(data, name, self.ranks, workers, sample_weight, split_trajectories=name == "held_out")
+            share = Share(
+                data,
+                name,
+                self.ranks,
+                workers,
+                sample_weight,
+                split_trajectories=name == "held_out",
+                numbers=self._numbers.get(name),
+            )
             self.model._source(share.local)
             if not share.hold(self._hold_bytes) and self._cache is not None:
                 share.copy(self._cache)
@@ -168,10 +179,12 @@ class Run:
             if broken["data"]:
                 weight = np.ones(len(self.source)) if sample_weight is None else np.array(sample_weight, np.float64)
                 self.source.close()
-                self.source = self._share(data, "data", workers, self._without("data", weight, broken["data"]))
+                weight = self._without(self.source, weight, broken["data"])
+                self.source = self._share(data, "data", workers, weight)
                 moments = self.source.moments(self.model.device)
             if broken.get("held_out"):
-                weight = self._without("held_out", np.ones(len(self.held_out or ())), broken["held_out"])
+                assert self.held_out is not None
+                weight = self._without(self.held_out, np.ones(len(self.held_out)), broken["held_out"])
                 self.held_out = self._share(held_out, "held_out", 0, weight)
             return moments
         self.model.gaps = torch.ones((), dtype=torch.bool, device=self.model.device)
@@ -206,10 +219,10 @@ class Run:
                 f"data must hold a finite value of every field, got only NaN or inf in {local.field_name(channel)}"
             )
 
-    def _without(self, name: str, weight: npt.NDArray[np.float64], rows: list[int]) -> npt.NDArray[np.float64]:
-        """``weight`` of all snapshots but ``rows``, which an event names."""
-        kept = np.flatnonzero(weight)  # of the snapshots given; those of weight 0 are gone already
-        told = ", ".join(map(str, kept[rows[:10]])) + (", ..." if len(rows) > 10 else "")
+    def _without(self, share: Share, weight: npt.NDArray[np.float64], rows: list[int]) -> npt.NDArray[np.float64]:
+        """``weight`` of all snapshots but the ``rows`` of the share, which an event names."""
+        name, kept = share.local.name, np.flatnonzero(weight)  # those of weight 0 are not in the share
+        told = ", ".join(map(str, share.numbers[rows[:10]])) + (", ..." if len(rows) > 10 else "")
         self._event("drop", f"{name}: {len(rows)} of {len(kept)} snapshots hold NaN or inf and are left out: {told}")
         if len(rows) == len(kept):
             raise ValueError(

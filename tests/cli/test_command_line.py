@@ -128,6 +128,27 @@ def test_a_study_goes_on_with_its_own_data_only(run, snapshots, tmp_path):
     assert run("embed", "s", "--data", "moved.npz")[0] == 0
 
 
+@pytest.mark.parametrize("given", ["data.npz", "dat?.npz"])
+def test_a_study_finds_its_data_from_every_folder(run, snapshots, tmp_path, monkeypatch, given):
+    """Trained by a relative path: embedded from elsewhere, and after study and data have moved together."""
+    home = tmp_path / "home [1]"  # brackets are a pattern's
+    (home / "work").mkdir(parents=True)
+    snapshots.rename(home / "data.npz")
+    monkeypatch.chdir(home)
+    arguments = ["train", given, "--out", "work/s", *SMALL[2:]]
+    assert run(*arguments)[0] == 0
+    monkeypatch.chdir(home / "work")
+    assert run("embed", "s")[0] == 0
+    home.rename(tmp_path / "away")
+    monkeypatch.chdir(tmp_path)
+    assert run("embed", "away/work/s")[0] == run("score", "away/work/s", "--neighbors", 4)[0] == 0
+    assert run("report", "away/work/s")[0] == 0
+    arguments[1:4] = ["away/data.npz", "--out", "away/work/s"]
+    assert run(*arguments)[0] == 0  # goes on from its checkpoint
+    study = json.loads((tmp_path / "away/work/s/study.json").read_text())
+    assert study["data_path"] == str(tmp_path / "away" / "data.npz")
+
+
 def test_simulations_are_written_in_the_format_of_their_name(run, tmp_path, monkeypatch):
     monkeypatch.setenv("GMVAE_FAST_CACHE", str(tmp_path / "cache"))
     small = ["surface_reaction", "--size", "tiny", "--quiet", "--out"]
@@ -306,7 +327,7 @@ def test_gaps_in_the_data_are_refused_dropped_or_masked(run, tmp_path):
     Snapshots(fields, ("u",), {"level": np.arange(40.0)}).save(tmp_path / "gaps.npz")
     code, _, err = run("train", "gaps.npz", *SMALL)
     assert code == 1
-    assert "NaN or inf in snapshot" in err
+    assert "NaN or inf in snapshot 7, field 'u' (trajectory 7" in err  # numbered as in the file
     assert "field 'u'" in err
     for seed, policy, words, left_out in (
         (0, "drop", "snapshots hold NaN or inf and are left out", 2),
@@ -314,7 +335,10 @@ def test_gaps_in_the_data_are_refused_dropped_or_masked(run, tmp_path):
     ):
         code, out, _ = run("train", "gaps.npz", *SMALL, "--on-nan", policy, "--seed", seed, "--json")
         assert code == 0
-        assert any(words in note for note in json.loads(out)["notes"])
+        notes = json.loads(out)["notes"]
+        assert any(words in note for note in notes)
+        if policy == "drop":  # of both parts
+            assert sorted(int(n) for note in notes for n in note.rpartition(": ")[2].split(", ")) == [3, 7]
         assert run("embed", "s")[0] == run("score", "s")[0] == 0
         scores = json.loads((tmp_path / "s" / f"seed_{seed}" / "scores.json").read_text())
         assert (scores["n_nodes"], scores["left_out"]) == (40 - left_out, left_out)

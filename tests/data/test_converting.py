@@ -18,6 +18,8 @@ from gmvae_fast.data import (
     inspect_snapshots,
     open_snapshots,
 )
+from gmvae_fast.data.fingerprint import stored_bytes
+from gmvae_fast.data.inspection import _parts, as_text
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,31 @@ def test_a_recognised_file_is_described(tmp_path):
     assert d["quantities"]["viscosity"] == {"min": 0.5, "max": 1.5, "distinct": 2, "missing": 0}
     assert d["sample"]["fields"]["density"]["max"] == pytest.approx(float(arrays["density"].max()))
     json.dumps(d, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.zarr", "frames"])
+def test_the_size_is_that_of_all_files(tmp_path, name):
+    path, array = tmp_path / name, files.numbers(5, 6, 7)
+    if name == "a.npy":
+        np.save(path, array)
+    elif name == "frames":
+        path.mkdir()
+        for i, frame in enumerate(array):
+            Image.fromarray(frame.astype(np.uint8)).save(path / f"{i}.png")
+    else:
+        convert_snapshots(Snapshots(array[:, None], ("u",)), path)
+    parts = [p for p in (path.rglob("*") if path.is_dir() else tmp_path.iterdir()) if p.is_file()]
+    d = inspect_snapshots(path)
+    assert d["files"][0]["bytes"] == sum(p.stat().st_size for p in parts) > 100
+    size = d["files"][0]["bytes"]
+    assert f", {size} bytes" in as_text(d) or f", {size / 1e3:,.1f} kB" in as_text(d)
+
+
+def test_a_list_of_vtk_files_is_of_their_size(tmp_path):
+    (tmp_path / "part.vti").write_bytes(bytes(1000))
+    path = tmp_path / "a.pvd"
+    path.write_text('<VTKFile><Collection><DataSet timestep="0" file="part.vti"/></Collection></VTKFile>')
+    assert stored_bytes(_parts(str(path))) == 1000 + path.stat().st_size
 
 
 def test_not_a_number_is_counted(tmp_path):
