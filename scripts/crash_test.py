@@ -288,7 +288,7 @@ def check_whole(folder: Path) -> None:
         if path.name in kinds:
             tensor_files.read_tensors(path, *kinds[path.name])  # checks its CRC
         elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 for name in archive.files:
                     archive[name]  # checks its CRC
         elif path.suffix == ".json":

@@ -36,7 +36,7 @@ def holder(tmp_path):
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 def test_a_second_run_is_refused_and_told_who_is_there(tmp_path, holder):
@@ -82,6 +82,7 @@ def test_a_forked_child_neither_keeps_nor_drops_the_lock(tmp_path):
             pass
         parent.kill()
         parent.wait()
+        parent.stdout.close()  # the child has it too, and lives
         with folder_lock(tmp_path / "orphan"):
             os.kill(child, 0)  # alive
     finally:

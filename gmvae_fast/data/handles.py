@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,6 +71,7 @@ class FileHandles:
         self._process = os.getpid()
         self._open: OrderedDict[int, Container] = OrderedDict()
         self._lock = threading.RLock()
+        weakref.finalize(self, _close_own, self._open, self._process).atexit = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_files": self._files, "_states": self._states}
@@ -106,8 +108,14 @@ class FileHandles:
         """Close this process's handles; they are opened again when needed, whatever the files are then."""
         with self._lock:
             self._states.clear()
-            while self._open:
-                self._open.popitem()[1].close()
+            _close_own(self._open, self._process)
+
+
+def _close_own(opened: OrderedDict[int, Container], process: int) -> None:
+    """Close what the process opened for a source that nobody has any more."""
+    if process == os.getpid():
+        while opened:
+            opened.popitem()[1].close()
 
 
 @contextmanager

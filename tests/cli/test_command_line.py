@@ -52,7 +52,7 @@ def test_json_of_every_stage(run, snapshots):
     assert result("info")["versions"]["gmvae_fast"]
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::ResourceWarning")  # files that other tests left to the collector
 def test_data_without_quantities_are_scored_by_time_or_not_at_all(run, tmp_path):
     """To the report in both cases: files of others often hold fields and times only."""
     fields = np.random.default_rng(0).normal(size=(40, 1, 6, 6)).astype(np.float32)

@@ -1,9 +1,11 @@
 """Lazy snapshots: access by index, processes, tables, masks, damaged files."""
 
+import gc
 import multiprocessing
 import pickle
 import sys
 import threading
+import warnings
 
 import h5py
 import layout_files as files
@@ -145,6 +147,31 @@ def test_threads_share_one_source(folder):
         t.join()
     assert len(found) == 4
     assert all(np.array_equal(f, expected) for f in found)
+
+
+def test_files_are_closed_with_the_last_source_that_reads_them(folder):
+    data = open_snapshots(folder[0] / "a.nc")
+    part = data[:2]
+    part.read([0])
+    container, closed = data._handles._open[0], []
+    close, container.close = container.close, lambda: closed.append(close())
+    del data
+    gc.collect()
+    assert not closed
+    del part
+    gc.collect()
+    assert closed == [None]
+
+
+def test_frames_that_cannot_be_opened_are_closed(tmp_path):
+    for i in range(2):
+        tifffile.imwrite(tmp_path / f"{i}.tif", np.zeros((4, 5), np.uint8))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(SnapshotFileError, match="roi"):
+            open_snapshots(tmp_path, roi=(0, 9, 0, 2))
+        gc.collect()
+    assert not [w for w in caught if w.category is ResourceWarning]
 
 
 def test_closed_sources_open_again(folder):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,13 @@ class FrameStack:
     def __init__(self, files: list[str], options: FrameOptions) -> None:
         self._options = options
         self._tiffs: OrderedDict[str, Any] = OrderedDict()
-        self._pages = [(f, pages) for f in files for pages in self._pages_of(f)]
-        self._raw_shape = self._decode(0).shape
-        self._background = self._make_background()
-        first = self._frame(0)
+        with contextlib.ExitStack() as failed:
+            failed.callback(self.close)
+            self._pages = [(f, pages) for f in files for pages in self._pages_of(f)]
+            self._raw_shape = self._decode(0).shape
+            self._background = self._make_background()
+            first = self._frame(0)
+            failed.pop_all()
         self.shape: tuple[int, ...] = (len(self._pages), *first.shape)
         self.dtype = np.dtype(np.float32)
 
@@ -180,7 +183,7 @@ class FrameStack:
         return _reduced(image, self._options.downsample)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _named(file: str) -> Iterator[None]:
     """Errors name the file, one of a folder's."""
     try:
