@@ -34,12 +34,15 @@ def check_damping(value: Any) -> None:
         raise ValueError(f"damping must be in (0, 1], got {value!r}")
 
 
-def nearest(value: Any, known: Iterable[str]) -> str:
-    """The end of an error about a name: "; did you mean 'wake'?" where one of ``known`` is like it, else nothing."""
+def nearest(value: Any, known: Iterable[str], alike: float = 0.5) -> str:
+    """The end of an error about a name: "; did you mean 'wake'?" where one of ``known`` is like it, else nothing.
+
+    ``alike`` is the least `difflib.SequenceMatcher.ratio`; 0.6 would miss two letters exchanged in a name of four.
+    """
     if not isinstance(value, str):
         return ""
     by_folded = {name.casefold().replace("-", "_"): name for name in known}
-    found = difflib.get_close_matches(value.casefold().replace("-", "_"), by_folded, 1)
+    found = difflib.get_close_matches(value.casefold().replace("-", "_"), by_folded, 1, alike)
     return f"; did you mean {by_folded[found[0]]!r}?" if found else ""
 
 

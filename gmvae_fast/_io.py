@@ -45,7 +45,7 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
     It exists and is locked (flock) until it is renamed over ``path``; an existing folder there is exchanged for it.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder_of(target)
     remove_abandoned(target.parent, target.name)
     try:
         with _temporary(target, folder) as name:
@@ -66,12 +66,19 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder_of(target)
         with _temporary(target, False):
             pass
     except OSError as err:
         err.filename = os.fspath(target)
         raise
+
+
+def _make_folder_of(target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as err:  # of a file, it says no more than that
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(target)) from err
 
 
 @contextlib.contextmanager

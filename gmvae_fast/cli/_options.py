@@ -14,6 +14,9 @@ import typer
 from gmvae_fast._device import DEVICES
 from gmvae_fast.data import SnapshotSource
 
+#: That have a completion script; pwsh is PowerShell's program.
+SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+
 
 def split(text: str | None) -> list[str] | None:
     """Names separated by commas."""
@@ -115,6 +118,7 @@ complete_layout = _registry("gmvae_fast.data.layouts", "LAYOUTS", "auto", "xarra
 complete_preset = _registry("gmvae_fast.studies", "PRESETS")
 complete_design = _completion(_designs)
 complete_size = _completion(lambda context: ("tiny", "demo", "paper"))
+complete_shell = _completion(lambda context: SHELLS)
 complete_device = _completion(lambda context: DEVICES)
 
 StudyArgument = Annotated[Path, typer.Argument(help="Study folder.")]

@@ -74,7 +74,8 @@ def convert_snapshots(
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}{nearest(dtype, DTYPES)}")
     codec = "zstd" if target.suffix.lower() == ".zarr" else "gzip"
     if compression not in ("none", codec):
-        raise ValueError(f"compression must be none or {codec} for {target.suffix}, got {compression!r}")
+        hint = nearest(compression, ("none", codec))
+        raise ValueError(f"compression must be none or {codec} for {target.suffix}, got {compression!r}{hint}")
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target}: exists already; overwrite replaces it")
     suffix = target.suffix.lower()

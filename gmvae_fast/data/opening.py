@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import inspect
+import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -174,8 +176,16 @@ def expand_paths(paths: Path_ | Iterable[Path_]) -> list[str]:
                 raise FileNotFoundError(f"{path}: no file matches the pattern")
             found += matches
         else:
-            raise FileNotFoundError(f"{path}: no such file or folder")
+            raise FileNotFoundError(f"{path}: no such file or folder{_similar(path)}")
     return found
+
+
+def _similar(path: str) -> str:
+    """Advice to one who mistyped a name, by what lies beside it."""
+    folder, name = os.path.split(os.path.normpath(path))
+    with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
+        return nearest(name, [entry.name for entry in itertools.islice(entries, 10_000)], 0.75)  # suffixes are alike
+    return ""
 
 
 def _names(fields: str | Sequence[str] | None) -> tuple[str, ...] | None:

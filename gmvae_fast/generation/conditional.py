@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gmvae_fast import ops
-from gmvae_fast._checks import check_integer, check_real
+from gmvae_fast._checks import check_integer, check_real, nearest
 from gmvae_fast._covariances import from_factor
 from gmvae_fast._threads import threads_for
 from gmvae_fast.generation.conditions import ConditionScale, Float64, Generator
@@ -97,7 +97,8 @@ class ConditionalGenerator(Generator):
         seed: int = 0,
     ) -> None:
         if assignment not in _ASSIGNMENTS:
-            raise ValueError(f"assignment must be 'exact' or 'model', got {assignment!r}")
+            hint = nearest(assignment, ("exact", "model"))
+            raise ValueError(f"assignment must be 'exact' or 'model', got {assignment!r}{hint}")
         self.assignment = assignment
         self.widths = tuple(check_integer("widths", width, 1) for width in widths)
         self.steps = check_integer("steps", steps, 1)

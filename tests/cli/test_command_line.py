@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,6 +192,11 @@ def test_json_of_a_system(run, tmp_path, monkeypatch):
         (["train", "data.npz", *SMALL, "--device", "cude"], 1, "did you mean 'cuda'?"),
         (["inspect", "data.npz", "--format", "the-well"], 1, "did you mean 'the_well'?"),
         (["convert", "data.npz", "--out", "c.h5", "--dtype", "float61"], 1, "did you mean 'float16'?"),
+        (["convert", "data.npz", "--out", "c.h5", "--compression", "gizp"], 1, "did you mean 'gzip'?"),
+        (["study", "wake", "--profile", "tni"], 1, "did you mean 'tiny'?"),
+        (["completion", "fihs"], 1, "did you mean 'fish'?"),
+        (["inspect", "dtaa.npz"], 1, "dtaa.npz: no such file or folder; did you mean 'data.npz'?"),
+        (["simulate", "wake", "--out", "data.npz/c.h5"], 1, "Not a directory: 'data.npz/c.h5'"),
         (["trian"], 2, "Did you mean 'train'?"),
         (["train", "data.npz", *SMALL, "--epoch", 3], 2, "--epochs"),
         (["train", "data.npz", *SMALL, "--epochs", "many"], 2, "--epochs"),
@@ -258,6 +264,17 @@ def test_a_constant_field_goes_through_every_stage(run, tmp_path):
     assert code == 0
     assert json.loads(out)["metrics"]["held_out_error"]["values"] == [None]
     assert run("report", "s")[0] == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell", "pwsh"])
+def test_the_completion_script_of_every_shell(run, shell):
+    code, script, _ = run("completion", shell)
+    assert code == 0
+    assert "_GMVAE_FAST_COMPLETE" in script
+    assert f"complete_{shell.replace('pwsh', 'powershell')}" in script
+    program = shutil.which(shell)
+    if program and shell in ("bash", "zsh", "fish"):  # -n: parsed, not run
+        subprocess.run([program, "-n"], input=script, text=True, check=True)
 
 
 def test_completion_script_is_shown():

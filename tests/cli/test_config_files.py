@@ -22,6 +22,8 @@ COMMANDS = {
     "embed": ["s", "--device", "cpu"],
     "score": ["s", "--neighbors", "4", "--json"],
     "report": ["s"],
+    "study": ["wake", "--arms", "pca,ae", "--plan"],
+    "completion": ["zsh"],
     "demo": ["--seeds", "3,4"],
     "inspect": ["a.h5", "b.h5", "--fields", "u,v"],
     "convert": ["a.h5", "--out", "b.h5", "--dims", "b t x y c", "--overwrite"],

@@ -63,7 +63,8 @@ class FlowConfig:
                 f"sides must be one of {sorted(_SIDE_CODES)}, got {self.sides!r}{nearest(self.sides, _SIDE_CODES)}"
             )
         if self.dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}")
+            hint = nearest(self.dtype, ("float32", "float64"))
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}{hint}")
 
 
 class Flow:
