@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ class Dense(nn.Linear):
 
     torch gives float32 products on CPUs to MKL, which keeps its AVX-512 code to Intel's processors; oneDNN, which torch
     carries too, does not. On AMD's, products of some size go there: forward and by the weight, backward. The gradient
-    of the weight stays with MKL, which is no slower at it. Elsewhere, in float64, under torch.compile and function
+    of the weight stays with MKL, which is no slower at it. Elsewhere, in float64, under torch.export and function
     transforms, all is torch's own.
     """
 
@@ -70,9 +71,9 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         and weight.dtype == torch.float32
         and len(x) * weight.numel() >= LEAST_WORK
         and type(x) is Tensor
-        and not torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()
         and not torch._C._are_functorch_transforms_active()
-        and faster_elsewhere()
+        and _faster_elsewhere()
     )
 
 
@@ -83,9 +84,14 @@ def faster_elsewhere() -> bool:
         if "AuthenticAMD" not in _processor() or not torch.backends.mkldnn.is_available():
             return False
         x, weight = torch.arange(12.0).reshape(3, 4), torch.arange(20.0).reshape(4, 5)
-        return bool(torch.equal(_linear(x, weight.t(), torch.ones(5)), x @ weight + 1))
+        with torch.autocast("cpu", enabled=False):
+            return bool(torch.equal(_linear(x, weight.t(), torch.ones(5)), x @ weight + 1))
     except (AttributeError, OSError, RuntimeError):  # what torch compiles its own code to, and may change
         return False
+
+
+#: The same for torch.compile, to which a cache is nothing: it would trace how the answer is found.
+_faster_elsewhere: Callable[[], bool] = torch.compiler.assume_constant_result(lambda: faster_elsewhere())
 
 
 def _processor() -> str:
@@ -94,7 +100,26 @@ def _processor() -> str:
     return info.read_text(errors="replace") if info.exists() else platform.processor()
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x W' + b in oneDNN; ``weight`` may be a transposed view."""
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return out
+
+
+# torch.compile has a lowering of its own for oneDNN's operator, which knows constant weights only: it gets this one,
+# which it calls as it stands.
+_lib = torch.library.Library("gmvae_fast", "FRAGMENT")
+_lib.define("dense_product(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+_lib.impl("dense_product", _onednn, "CPU")
+
+
+torch.library.register_fake(
+    "gmvae_fast::dense_product", lambda x, weight, bias: x.new_empty(x.shape[0], weight.shape[0]), lib=_lib
+)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x W' + b in oneDNN; ``weight`` may be a transposed view."""
+    if torch.compiler.is_compiling():
+        out: Tensor = torch.ops.gmvae_fast.dense_product(x, weight, bias)
+        return out
+    return _onednn(x, weight, bias)

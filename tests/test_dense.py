@@ -77,6 +77,12 @@ def test_other_processors_take_torchs_own(monkeypatch):
     assert not counted
 
 
+@elsewhere
+def test_autocast_at_the_first_product_is_no_reason_against():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert _dense.faster_elsewhere.__wrapped__()
+
+
 @pytest.mark.parametrize("vendor", ["GenuineIntel", ""])
 def test_the_vendor_decides(monkeypatch, vendor):
     monkeypatch.setattr(_dense, "_processor", lambda: f"vendor_id : {vendor}")
@@ -107,8 +113,42 @@ def test_transforms_and_compile():
     mine, plain, x = layers()
     for make in (lambda m: torch.func.vmap(m)(x[None]), lambda m: torch.func.jacrev(lambda t: m(t).sum())(x)):
         torch.testing.assert_close(make(mine), make(plain), rtol=1e-5, atol=1e-5)
+    mapped = torch.compile(torch.func.vmap(mine), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(mapped(x[None]), plain(x)[None], rtol=1e-5, atol=1e-5)
     compiled = torch.compile(mine, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), plain(x), rtol=1e-5, atol=1e-5)
+
+
+@elsewhere
+@pytest.mark.parametrize("rows", [128, 96])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_products_go_to_onednn_too(rows, dtype):
+    mine, plain, x = layers()
+    x = x[:rows]
+    compiled = torch.compile(mine, backend="aot_eager", fullgraph=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        found, expected = gradients(compiled, x), gradients(plain, x)
+        near = {"rtol": 1e-4, "atol": 1e-3} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 0.5}
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, **near)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            gradients(compiled, x)
+    counts = {event.key: event.count for event in profile.key_averages()}
+    assert counts["gmvae_fast::dense_product"] == 2  # forward, and by the weight
+
+
+@elsewhere
+def test_operator_is_registered_soundly():
+    layer, _, x = layers()
+    torch.library.opcheck(torch.ops.gmvae_fast.dense_product, (x, layer.weight.detach(), layer.bias.detach()))
+    torch.library.opcheck(torch.ops.gmvae_fast.dense_product, (x, layer.weight.detach(), None))
+
+
+def test_exported_programs_need_none_of_this_package():
+    layer, _, x = layers()
+    program = torch.export.export(layer, (x,))
+    assert "gmvae_fast" not in str(program.graph)
+    torch.testing.assert_close(program.module()(x), layer(x), rtol=1e-5, atol=1e-5)
 
 
 def test_networks_are_made_of_them():
