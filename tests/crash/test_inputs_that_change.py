@@ -21,6 +21,11 @@ def snapshots():
 def stored(snapshots, path):
     if path.suffix == ".npy":
         np.save(path, snapshots.fields)
+    elif path.suffix == ".npz":
+        snapshots.save(path)
+    elif path.suffix == ".nc":
+        xarray = pytest.importorskip("xarray")
+        xarray.Dataset({"u": (("time", "x"), snapshots.fields[:, 0])}).to_netcdf(path, engine="scipy")
     else:
         pytest.importorskip("zarr" if path.suffix == ".zarr" else "h5py")
         convert_snapshots(snapshots, path)
@@ -45,7 +50,7 @@ def replace(path):
     os.utime(name, (1, 1))
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".h5", ".zarr"])
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".zarr", ".nc"])
 @pytest.mark.parametrize("change", [remove, cut, replace])
 def test_reading_says_what_happened(tmp_path, snapshots, suffix, change):
     source = stored(snapshots, tmp_path / f"data{suffix}")
@@ -54,6 +59,49 @@ def test_reading_says_what_happened(tmp_path, snapshots, suffix, change):
     kind, word = (FileNotFoundError, "gone") if change is remove else (SnapshotFileError, "changed since")
     with pytest.raises(kind, match=rf"data{suffix}: {word}"):
         source.read([4])
+
+
+@pytest.mark.parametrize("options", [{"compressors": None}, {}, {"shards": (4, 8)}], ids=["plain", "zstd", "shards"])
+@pytest.mark.parametrize("change", ["remove", "rewrite"])
+def test_a_chunk_of_a_zarr_store_that_changes_is_noticed(tmp_path, snapshots, options, change):
+    """One that is gone would be read as zeros."""
+    zarr = pytest.importorskip("zarr")
+    path = tmp_path / "data.zarr"
+    store, values = zarr.open_group(path, mode="w"), snapshots.fields[:, 0]
+    store.create_array("u", shape=values.shape, chunks=(1, 8), dtype="f4", **options)[:] = values
+    source = gf.open_snapshots(path, dims="t x")
+    source.read(np.arange(len(source)))
+    chunk = path / "u" / "c" / "3" / "0"  # of the snapshots 12 to 15 where it is a shard
+    if change == "remove":
+        chunk.unlink()
+    else:
+        chunk.write_bytes(chunk.read_bytes()[::-1])
+        os.utime(chunk, (1, 1))
+    np.testing.assert_array_equal(source.read([2]), snapshots.fields[[2]])
+    word = "is gone, it was there when it was" if change == "remove" else "has changed since it was"
+    with pytest.raises(SnapshotFileError, match=rf"data\.zarr: .*{word} first read"):
+        source.read([12 if "shards" in options else 3])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_frame_that_is_overwritten_is_noticed(tmp_path, suffix):
+    """The folder has its old time of change."""
+    image = pytest.importorskip("PIL.Image" if suffix == ".png" else "tifffile")
+    for i in range(3):
+        frame = np.full((4, 5), 10 * i, np.uint8)
+        image.fromarray(frame).save(tmp_path / f"{i}.png") if suffix == ".png" else image.imwrite(
+            tmp_path / f"{i}.tif", frame
+        )
+    source = gf.open_snapshots(tmp_path)
+    assert source.read(np.arange(3)).mean() == 10
+    with open(tmp_path / f"2{suffix}", "r+b") as file:
+        file.truncate(40)
+    np.testing.assert_array_equal(source.read([1]), 10)
+    with pytest.raises(SnapshotFileError, match=rf"2{suffix} has changed since it was first read"):
+        source.read([2])
+    (tmp_path / f"1{suffix}").unlink()
+    with pytest.raises(SnapshotFileError, match="changed since it was first read"):
+        source.read([0])
 
 
 def test_a_file_opened_anew_may_be_another(tmp_path, snapshots):

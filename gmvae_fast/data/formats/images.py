@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gmvae_fast.data.fingerprint import array_digest
 
 from .container import Container, require
+from .first_states import FirstStates
 from .hostile import check_size
 from .tiff_pages import frame_pages, read_page
 
@@ -105,6 +106,7 @@ class FrameStack:
     def __init__(self, files: list[str], options: FrameOptions) -> None:
         self._options = options
         self._tiffs: OrderedDict[str, Any] = OrderedDict()
+        self._states = FirstStates()
         with contextlib.ExitStack() as failed:
             failed.callback(self.close)
             self._pages = [(f, pages) for f in files for pages in self._pages_of(f)]
@@ -144,6 +146,7 @@ class FrameStack:
 
     def _decode(self, index: int) -> npt.NDArray[Any]:
         file, pages = self._pages[index]
+        self._states.check(index, file)
         if file.lower().endswith(TIFF_SUFFIXES):
             with _named(file):
                 images = [read_page(self._tiff(file).pages[page]) for page in pages]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gmvae_fast._reading import read_json
 
 from .container import Container, StoredArray
+from .first_states import FirstStates
 from .hostile import inside
 from .images import natural_key
 from .vtk_frames import FRAME_SUFFIXES, Lattices, read_frame
@@ -121,6 +122,7 @@ class _Series:
     def __init__(self, files: list[str]) -> None:
         self.files = files
         self._lattices = Lattices()
+        self._states = FirstStates()
         self._recent: OrderedDict[int, dict[str, npt.NDArray[Any]]] = OrderedDict()
         self._time: dict[int, float | None] = {}
         self._axes: dict[str, tuple[npt.NDArray[np.float64], ...]] = {}
@@ -136,6 +138,7 @@ class _Series:
 
     def _read(self, index: int) -> dict[str, npt.NDArray[Any]]:
         path = _block(self.files[index])
+        self._states.check(index, path)
         try:
             raw = read_frame(path)
             self._time[index] = raw.time

@@ -10,6 +10,7 @@ from typing import Any
 
 from .bfloat16 import as_stored
 from .container import Container, StoredArray, plain, require
+from .first_states import FirstStates
 from .hostile import HEAD, Seen, check_inflated, head_tells, may_inflate, span_of
 
 COMPRESSORS = ("blosc", "zstd", "gzip", "zlib", "lz4", "lzma", "bz2")
@@ -59,7 +60,7 @@ def open_zarr(path: str) -> Container:
 
 
 def _checked(path: str, name: str, array: Any) -> StoredArray:
-    """The array, once its codecs are known; as one that looks at chunks first where they are compressed."""
+    """The array, once its codecs are known; as one that looks at the files of its chunks before they are read."""
     codecs = list(_codecs(array.metadata.to_dict()))
     unknown = sorted(set(codecs) - CODECS)
     if unknown:
@@ -67,8 +68,10 @@ def _checked(path: str, name: str, array: Any) -> StoredArray:
     compressors = [codec for codec in codecs if codec in COMPRESSORS]
     if len(compressors) > 1:
         raise ValueError(f"{name or 'the array'} is compressed {len(compressors)} times over")
-    if not compressors or "sharding_indexed" in codecs:
+    if not os.path.isdir(path):
         return array  # type: ignore[no-any-return]
+    if not compressors or "sharding_indexed" in codecs:
+        return WatchedArray(array, os.path.join(path, name))
     return CompressedArray(array, os.path.join(path, name), compressors[0])
 
 
@@ -83,33 +86,54 @@ def _codecs(value: Any) -> Iterator[str]:
                 yield from _codecs(codec.get("configuration"))
 
 
-class CompressedArray:
-    """A Zarr array of compressed chunks, which are looked at before a codec inflates them whatever comes out."""
+class WatchedArray:
+    """A Zarr array whose chunks must stay what they were when they were first read.
 
-    def __init__(self, array: Any, folder: str, codec: str) -> None:
-        self._array, self._folder, self._codec = array, folder, codec
+    One that vanished would be read as the fill value: by the format's rules an absent chunk is nothing but that.
+    """
+
+    def __init__(self, array: Any, folder: str) -> None:
+        self._array, self._folder = array, folder
         self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
-        self._size = math.prod(array.chunks, start=array.dtype.itemsize)
-        self._seen = Seen()
+        self._stored: tuple[int, ...] = getattr(array, "shards", None) or array.chunks  # of one file
+        self._counts = [-(-n // size) for n, size in zip(self.shape, self._stored, strict=True)]
+        self._states = FirstStates()
 
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
         spans = []
         padded = (*keys, *(slice(None),) * (len(self.shape) - len(keys)))
-        for n, chunk, part in zip(self.shape, self.chunks, padded, strict=True):
+        for n, size, part in zip(self.shape, self._stored, padded, strict=True):
             span = span_of(part, n)
-            spans.append(range(span.start // chunk, -(-span.stop // chunk)) if len(span) else range(0))
+            spans.append(range(span.start // size, -(-span.stop // size)) if len(span) else range(0))
         for place in itertools.product(*spans):
-            if place not in self._seen:
-                self._check(place)
+            self._check(place, os.path.join(self._folder, self._array.metadata.encode_chunk_key(place)))
         return self._array[key]
 
-    def _check(self, place: tuple[int, ...]) -> None:
-        file = os.path.join(self._folder, self._array.metadata.encode_chunk_key(place))
+    def _check(self, place: tuple[int, ...], file: str) -> None:
+        number = 0
+        for index, count in zip(place, self._counts, strict=True):
+            number = number * count + index
+        self._states.check(number, file)
+
+
+class CompressedArray(WatchedArray):
+    """A Zarr array of compressed chunks, which are looked at before a codec inflates them whatever comes out."""
+
+    def __init__(self, array: Any, folder: str, codec: str) -> None:
+        super().__init__(array, folder)
+        self._codec = codec
+        self._size = math.prod(array.chunks, start=array.dtype.itemsize)
+        self._seen = Seen()
+
+    def _check(self, place: tuple[int, ...], file: str) -> None:
+        super()._check(place, file)
+        if place in self._seen:
+            return
         try:
             stored = os.path.getsize(file)
         except OSError:
-            return  # a fill value, or a store that is no folder
+            return  # a fill value
         if stored > 2 * self._size + 4096:
             raise ValueError(f"a chunk of {self._size} bytes is stored in {stored}")
         if self._codec not in ("zlib", "gzip") or may_inflate(stored):
