@@ -24,7 +24,7 @@ from scipy.spatial import cKDTree
 
 from gmvae_fast._threads import thread_count
 from gmvae_fast.spectral import nearest_neighbors
-from gmvae_fast.spectral._assembly import assemble_laplacian, symmetric_adjacency
+from gmvae_fast.spectral._assembly import assemble_laplacian, self_tuned_weights, symmetric_adjacency
 from gmvae_fast.spectral._products import multiply
 from race import run_race
 
@@ -248,6 +248,32 @@ def test_assembly_in_turns(benchmark, n, weights, symmetrize):
     turns = {
         "native": functools.partial(native_assembly, *arguments),
         "scipy": functools.partial(scipy_assembly, *arguments),
+    }
+    for mine, right in zip(*(call() for call in turns.values()), strict=True):
+        np.testing.assert_array_equal(mine.indices, right.indices)
+        np.testing.assert_allclose(mine.data, right.data, rtol=1e-12)
+    del mine, right
+    run_race(benchmark, turns, seconds=0.0, at_least=9, at_most=9)
+
+
+@pytest.mark.parametrize("symmetrize", ["union", "mutual"])
+@pytest.mark.parametrize("n", sizes(100_000, 1_000_000))
+def test_weighing_and_assembly_in_turns(benchmark, n, symmetrize):
+    """Neighbours and distances to self-tuned weights to adjacency to L, in turns."""
+    benchmark.group = f"weights and assembly in turns N={n} k=10 gaussian {symmetrize} L"
+    found = nearest_neighbors(latents("clusters", n, 3), K)
+    scales = np.ascontiguousarray(found.distances[:, 6])
+
+    def numpy_weights():
+        return np.exp(-(found.distances**2) / (scales[:, None] * scales[found.indices]))
+
+    def native_weights():
+        return self_tuned_weights(found.indices, found.distances, scales, scales)
+
+    mutual = symmetrize == "mutual"
+    turns = {
+        "native": lambda: native_assembly(found.indices, native_weights(), mutual, False),
+        "scipy": lambda: scipy_assembly(found.indices, numpy_weights(), mutual, False),
     }
     for mine, right in zip(*(call() for call in turns.values()), strict=True):
         np.testing.assert_array_equal(mine.indices, right.indices)

@@ -81,11 +81,10 @@ void neighbor_graph_entries(Ptr neighbors, Ptr weights, bool mutual, Ptr partner
 }
 
 template <typename Index>
-void laplacian_starts(Ptr starts, Ptr columns, Ptr values, Int rows, bool symmetric, Ptr degree, Ptr inverse_root,
-                      Ptr new_starts, int threads) {
+void laplacian_starts(Ptr starts, Ptr columns, Ptr values, Int rows, bool symmetric, Ptr inverse_root, Ptr new_starts,
+                      int threads) {
   gmvae::laplacian_starts_cpu<Index>({{in<Index>(starts), in<Index>(columns), in<double>(values), rows},
                                       symmetric,
-                                      out<double>(degree),
                                       out<double>(inverse_root),
                                       out<Index>(new_starts),
                                       nullptr,
@@ -94,11 +93,10 @@ void laplacian_starts(Ptr starts, Ptr columns, Ptr values, Int rows, bool symmet
 }
 
 template <typename Index>
-void laplacian_entries(Ptr starts, Ptr columns, Ptr values, Int rows, bool symmetric, Ptr degree, Ptr inverse_root,
-                       Ptr new_starts, Ptr new_columns, Ptr new_values, int threads) {
+void laplacian_entries(Ptr starts, Ptr columns, Ptr values, Int rows, bool symmetric, Ptr inverse_root, Ptr new_starts,
+                       Ptr new_columns, Ptr new_values, int threads) {
   gmvae::laplacian_entries_cpu<Index>({{in<Index>(starts), in<Index>(columns), in<double>(values), rows},
                                        symmetric,
-                                       out<double>(degree),
                                        out<double>(inverse_root),
                                        out<Index>(new_starts),
                                        out<Index>(new_columns),
@@ -109,6 +107,12 @@ void laplacian_entries(Ptr starts, Ptr columns, Ptr values, Int rows, bool symme
 template <typename Index>
 double asymmetry(Ptr starts, Ptr columns, Ptr values, Int rows, int threads) {
   return gmvae::asymmetry_cpu<Index>({in<Index>(starts), in<Index>(columns), in<double>(values), rows}, threads);
+}
+
+bool self_tuned_weights(Ptr nodes, Ptr lengths, Ptr here, Ptr scales, Ptr weights, Int n, Int k, Int m, int threads) {
+  return gmvae::self_tuned_weights_cpu({in<std::int64_t>(nodes), in<double>(lengths), in<double>(here),
+                                        in<double>(scales), out<double>(weights), n, k, m},
+                                       threads);
 }
 
 }  // namespace
@@ -124,6 +128,7 @@ void bind_graph(py::module_& m) {
   GMVAE_DEF_INDEX(m, csr_product);
   GMVAE_DEF_INDEX(m, csr_recurrence);
   m.def("subtract_scaled", &subtract_scaled, py::call_guard<py::gil_scoped_release>());
+  m.def("self_tuned_weights", &self_tuned_weights, py::call_guard<py::gil_scoped_release>());
   GMVAE_DEF_INDEX(m, neighbor_graph_starts);
   GMVAE_DEF_INDEX(m, neighbor_graph_entries);
   GMVAE_DEF_INDEX(m, laplacian_starts);

@@ -187,6 +187,10 @@ void subtract_rows_cpu(const RowBlockArgs<double>& args, int threads) {
   GMVAE_CALL(subtract_rows, double, args, threads);
 }
 
+bool self_tuned_weights_cpu(const SelfTunedArgs<double>& args, int threads) {
+  GMVAE_CALL(self_tuned_weights, double, args, threads);
+}
+
 void factor_solve_cpu(const FactorSolveArgs<double>& args) { GMVAE_CALL(factor_solve, double, args); }
 
 template <typename T>

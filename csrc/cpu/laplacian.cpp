@@ -14,11 +14,12 @@ void laplacian_starts_cpu(const LaplacianArgs<Index>& a, int threads) {
   const CsrView<Index> w = a.adjacency;
   for_each_range(w.rows, w.starts[w.rows], threads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
+      const Index size = w.starts[row + 1] - w.starts[row];
+      a.starts[row + 1] = size + (size > 0 ? 1 : 0);  // an isolated node has no entry
+      if (!a.symmetric) continue;
       double sum = 0;
       for (std::int64_t e = w.starts[row]; e < w.starts[row + 1]; ++e) sum += w.values[e];
-      a.degree[row] = sum;
-      if (a.symmetric) a.inverse_root[row] = sum > 0 ? 1.0 / std::sqrt(sum) : 0.0;
-      a.starts[row + 1] = w.starts[row + 1] - w.starts[row] + (sum > 0 ? 1 : 0);  // an isolated node has no entry
+      a.inverse_root[row] = size > 0 ? 1.0 / std::sqrt(sum) : 0.0;
     }
   });
   accumulate(w.rows, a.starts);
@@ -31,22 +32,26 @@ void laplacian_entries_cpu(const LaplacianArgs<Index>& a, int threads) {
   const std::int64_t entries = w.starts[w.rows];
   for_each_range(w.rows, entries, threads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      Index at = a.starts[row];
-      const auto put = [&](Index column, double value) {
-        a.columns[at] = column;
-        a.values[at++] = value;
-      };
-      // One product of two factors per entry, whichever triangle it is in: exactly symmetric.
-      const auto off_diagonal = [&](std::int64_t e) {
-        if (a.symmetric) prefetch(a.inverse_root + w.columns[std::min(e + kAhead, entries - 1)]);
-        const double scale = a.symmetric ? a.inverse_root[row] * a.inverse_root[w.columns[e]] : 1.0;
-        put(w.columns[e], -(w.values[e] * scale));
-      };
-      std::int64_t e = w.starts[row];
-      const std::int64_t stop = w.starts[row + 1];
-      for (; e < stop && w.columns[e] < row; ++e) off_diagonal(e);
-      if (a.degree[row] > 0) put(static_cast<Index>(row), a.symmetric ? 1.0 : a.degree[row]);
-      for (; e < stop; ++e) off_diagonal(e);
+      if (w.starts[row] == w.starts[row + 1]) continue;
+      // An entry goes where it was in its row, behind the diagonal one place further.
+      std::int64_t shift = a.starts[row] - w.starts[row], below = 0;
+      double degree = 0;
+      for (std::int64_t e = w.starts[row]; e < w.starts[row + 1]; ++e) {
+        const Index column = w.columns[e];
+        const std::int64_t behind = column > row, to = e + shift + behind;
+        double value = w.values[e];
+        degree += value;
+        below += 1 - behind;
+        if (a.symmetric) {  // one product of two factors, whichever triangle it is in: exactly symmetric
+          prefetch(a.inverse_root + w.columns[std::min(e + kAhead, entries - 1)]);
+          value *= a.inverse_root[row] * a.inverse_root[column];
+        }
+        a.columns[to] = column;
+        a.values[to] = -value;
+      }
+      const std::int64_t diagonal = a.starts[row] + below;
+      a.columns[diagonal] = static_cast<Index>(row);
+      a.values[diagonal] = a.symmetric ? 1.0 : degree;
     }
   });
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -16,14 +17,17 @@ IntArray: TypeAlias = NDArray[np.int64]
 REAL = (int, float, np.integer, np.floating)
 
 
-def to_numpy(value: Any) -> NDArray[Any]:
-    """The array behind ``value``; tensors are detached and brought to the host."""
+def to_numpy(value: Any, name: str = "values") -> NDArray[Any]:
+    """The array behind ``value``; tensors are detached and brought to the host. ``ValueError`` for ragged sequences."""
     if isinstance(value, torch.Tensor):
         tensor = value.detach().cpu()
         return np.asarray((tensor.double() if tensor.is_floating_point() else tensor).numpy())
     if isinstance(value, np.ma.MaskedArray):
         return value  # with its mask, for `check_unmasked`
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, got a sequence of parts of unequal shapes") from error
 
 
 def as_finite(value: Any, name: str, *, ndim: int) -> FloatArray:
@@ -38,7 +42,7 @@ def as_finite(value: Any, name: str, *, ndim: int) -> FloatArray:
         first row that holds one; or if values are masked.
     """
     check_unmasked(value, name)
-    array = to_numpy(value)
+    array = np.asarray(to_numpy(value, name))  # a masked array without masked values as a plain one
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.ndim != ndim:
@@ -62,6 +66,28 @@ def check_unmasked(value: Any, name: str) -> None:
         raise ValueError(
             f"{name} holds {masked} masked value(s); drop those rows from the latents and from every signal"
         )
+
+
+def as_categories(value: Any, name: str) -> NDArray[Any]:
+    """``value`` as an array of any type. ``ValueError`` if values are masked or missing."""
+    check_unmasked(value, name)
+    array = np.asarray(to_numpy(value, name))
+    if array.dtype.kind in "mM":
+        missing = np.isnat(array)
+    elif array.dtype.kind == "O":
+        missing = np.array([isinstance(entry, (float, np.floating)) and math.isnan(entry) for entry in array.flat])
+    else:
+        missing = np.isnan(array) if array.dtype.kind in "fc" else np.zeros(1, bool)
+    if count := int(missing.sum()):
+        raise ValueError(f"{name} holds {count} NaN value(s); drop those rows from the latents and from every signal")
+    return array
+
+
+def check_flag(value: bool, name: str) -> bool:
+    """``value`` as a bool; ``TypeError`` if it is another type, such as a string, whose truth would mislead."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def address(array: NDArray[Any] | None) -> int:

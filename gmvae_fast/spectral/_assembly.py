@@ -61,7 +61,7 @@ def symmetric_adjacency(neighbors: IntArray, weights: FloatArray | None = None, 
     inputs = [address(neighbors), address(weights), mutual, *map(address, scratch), address(starts)]
     status = _function("neighbor_graph_starts", dtype)(*inputs, n, k, thread_count())
     if status == NODE_OUT_OF_RANGE:
-        raise ValueError(f"neighbors must lie in 0 .. {n - 1}, got {neighbors.min()} .. {neighbors.max()}")
+        raise ValueError(_out_of_range(neighbors, n))
     if status == BAD_WEIGHT:
         raise ValueError("weights must be positive and finite")
     if status == BAD_LIST:
@@ -71,17 +71,57 @@ def symmetric_adjacency(neighbors: IntArray, weights: FloatArray | None = None, 
     return _sorted_csr(starts, columns, values)
 
 
+def self_tuned_weights(nodes: IntArray, lengths: FloatArray, here: FloatArray, scales: FloatArray) -> FloatArray:
+    """exp(-d² / (s t)) for the edges of lists, with s and t the local scales of both ends.
+
+    Copies can make a local scale zero; it is then that of the other end. Between two such points d = 0 and the weight
+    is 1. Underflow is held at the smallest normal number, so that the components are those of the binary graph.
+
+    Parameters
+    ----------
+    nodes : int64 [N, k]
+        The far ends.
+    lengths : float64 [N, k]
+        d of each edge.
+    here : float64 [N]
+        Scale of the near end of each list.
+    scales : float64 [M]
+        Scales of all nodes.
+
+    Returns
+    -------
+    float64 [N, k]
+
+    Raises
+    ------
+    ValueError
+        If a node is not in 0 .. M - 1.
+
+    References
+    ----------
+    Zelnik-Manor & Perona, "Self-tuning spectral clustering", NeurIPS 17 (2004).
+    """
+    n, k = nodes.shape
+    nodes = np.ascontiguousarray(nodes, np.int64)
+    lengths, here, scales = (np.ascontiguousarray(array, np.float64) for array in (lengths, here, scales))
+    weights = np.empty((n, k))
+    inputs = map(address, (nodes, lengths, here, scales, weights))
+    if not cpu.self_tuned_weights(*inputs, n, k, len(scales), thread_count()):
+        raise ValueError(_out_of_range(nodes, len(scales)))
+    return weights
+
+
 def assemble_laplacian(adjacency: sparse.csr_array, *, symmetric: bool) -> sparse.csr_array:
     """Deg - W, or I - Deg^(-1/2) W Deg^(-1/2) with zero rows at isolated nodes.
 
-    ``adjacency`` [N, N] must be canonical (sorted, no repetitions or explicit zeros), float64, without diagonal.
+    ``adjacency`` [N, N] must be canonical (sorted, no repetitions), with positive float64 weights and without diagonal.
     """
     n = adjacency.shape[0]
     dtype = index_dtype(adjacency.nnz + n)
     parts = _csr_parts(adjacency, dtype)
-    degree, inverse_root = np.empty(n), np.empty(n) if symmetric else None
+    inverse_root = np.empty(n) if symmetric else None
     starts = np.empty(n + 1, dtype)
-    inputs = [*map(address, parts), n, symmetric, address(degree), address(inverse_root), address(starts)]
+    inputs = [*map(address, parts), n, symmetric, address(inverse_root), address(starts)]
     _function("laplacian_starts", dtype)(*inputs, thread_count())
     columns, values = np.empty(int(starts[-1]), dtype), np.empty(int(starts[-1]))
     _function("laplacian_entries", dtype)(*inputs, address(columns), address(values), thread_count())
@@ -101,6 +141,10 @@ def asymmetry(matrix: sparse.csr_array) -> float:
 def index_dtype(entries: int) -> type[np.int32] | type[np.int64]:
     """The narrowest index type for this many entries: half the memory traffic where it is int32."""
     return np.int32 if entries <= NARROW_LIMIT else np.int64
+
+
+def _out_of_range(neighbors: IntArray, n: int) -> str:
+    return f"neighbors must lie in 0 .. {n - 1}, got {neighbors.min()} .. {neighbors.max()}"
 
 
 def _csr_parts(matrix: sparse.csr_array, dtype: Any) -> tuple[NDArray[Any], NDArray[Any], FloatArray]:

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from gmvae_fast.spectral._arrays import FloatArray, IntArray, as_finite, check_choice, unit_exponent
-from gmvae_fast.spectral._assembly import asymmetry, symmetric_adjacency
+from gmvae_fast.spectral._arrays import FloatArray, IntArray, as_finite, check_choice, check_flag, unit_exponent
+from gmvae_fast.spectral._assembly import asymmetry, self_tuned_weights, symmetric_adjacency
 from gmvae_fast.spectral._connect import Edges, spanning_edges
 from gmvae_fast.spectral.neighbors import IndexName, Neighbors, nearest_neighbors
 
@@ -144,6 +144,7 @@ def build_graph(
     """
     check_choice(weights, "weights", ("binary", "gaussian", "distance"))
     check_choice(symmetrize, "symmetrize", ("union", "mutual"))
+    check_flag(connect, "connect")
     points = as_finite(latents, "latents", ndim=2)
     if neighbors is None:
         neighbors = nearest_neighbors(points, n_neighbors, index=index, min_recall=min_recall)
@@ -151,15 +152,15 @@ def build_graph(
         raise ValueError(
             f"neighbors must have {len(points)} rows and at least {n_neighbors} columns, got {neighbors.indices.shape}"
         )
-    exponent = unit_exponent(points)  # an exact scaling that keeps squares in range
-    nodes, distances = neighbors.indices[:, :n_neighbors], np.ldexp(neighbors.distances[:, :n_neighbors], -exponent)
+    nodes, distances = neighbors.indices[:, :n_neighbors], neighbors.distances[:, :n_neighbors]
     weigh = _Weights(weights, distances)
-    listed = None if weights == "binary" else weigh(np.arange(len(nodes))[:, None], nodes, distances)
-    adjacency = symmetric_adjacency(nodes, listed, mutual=symmetrize == "mutual")
+    adjacency = symmetric_adjacency(nodes, weigh.of_lists(nodes, distances), mutual=symmetrize == "mutual")
     added = 0
     if connect:
         labels = csgraph.connected_components(adjacency, directed=False)[1]
+        exponent = unit_exponent(points)  # an exact scaling that keeps squares in range
         edges = spanning_edges(np.ldexp(points, -exponent), labels.astype(np.int64))
+        edges = edges._replace(lengths=np.ldexp(edges.lengths, exponent))
         adjacency, added = _with_edges(adjacency, edges, weigh), len(edges.first)
     return KnnGraph(adjacency, neighbors.index_name, neighbors.recall, neighbors.effort, added)
 
@@ -205,28 +206,30 @@ class _Weights:
         if name == "gaussian":
             self.scales = _local_scales(distances)
         elif name == "distance":
-            positive = distances[distances > 0]
-            self.median = float(np.median(positive)) if len(positive) else 1.0
+            self.median = _median(distances[distances > 0])
 
-    def __call__(self, first: IntArray, second: IntArray, lengths: FloatArray) -> FloatArray:
+    def of_lists(self, nodes: IntArray, lengths: FloatArray) -> FloatArray | None:
+        """Of the edges from every node to those in its list, [N, k]; None where all are 1."""
         if self.name == "binary":
-            return np.ones_like(lengths)
+            return None
         if self.name == "distance":
             return np.asarray(1.0 / (1.0 + lengths / self.median))
-        return _self_tuned(self.scales[first], self.scales[second], lengths)
+        return self_tuned_weights(nodes, lengths, self.scales, self.scales)
+
+    def of_edges(self, edges: Edges) -> FloatArray:
+        """Of edges one by one, [E]."""
+        if self.name == "binary":
+            return np.ones_like(edges.lengths)
+        if self.name == "distance":
+            return np.asarray(1.0 / (1.0 + edges.lengths / self.median))
+        lists, lengths = edges.second[:, None], edges.lengths[:, None]
+        return self_tuned_weights(lists, lengths, self.scales[edges.first], self.scales)[:, 0]
 
 
-def _self_tuned(here: FloatArray, there: FloatArray, lengths: FloatArray) -> FloatArray:
-    """exp(-d² / (sigma_i sigma_j)).
-
-    Copies can make a local scale zero. It is then the nearest positive distance in the row; where a point has
-    only copies around it, it takes the scale of the other end of the edge; between two such points d = 0 and
-    the weight is 1. Underflow is held at the smallest normal number, so that the components are those of the
-    binary graph.
-    """
-    product = np.where(here > 0, here, there) * np.where(there > 0, there, here)
-    exponent = np.divide(lengths**2, product, out=np.zeros_like(lengths), where=product > 0)
-    return np.asarray(np.maximum(np.exp(-exponent), np.finfo(np.float64).tiny))
+def _median(lengths: FloatArray) -> float:
+    """Of positive lengths, the mean of both middle ones without overflow; 1 if there are none."""
+    exponent = unit_exponent(lengths)
+    return float(np.ldexp(np.median(np.ldexp(lengths, -exponent)), exponent)) if len(lengths) else 1.0
 
 
 def _local_scales(distances: FloatArray) -> FloatArray:
@@ -243,7 +246,7 @@ def _with_edges(adjacency: sparse.csr_array, edges: Edges, weigh: _Weights) -> s
     """``adjacency`` and edges that it lacks."""
     if not len(edges.first):
         return adjacency
-    values = weigh(edges.first, edges.second, edges.lengths)
+    values = weigh.of_edges(edges)
     ends = np.concatenate([edges.first, edges.second]), np.concatenate([edges.second, edges.first])
     extra = sparse.csr_array((np.tile(values, 2), ends), shape=adjacency.shape)
     joined = sparse.csr_array(adjacency + extra)

@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from gmvae_fast.spectral import _assembly
-from gmvae_fast.spectral._assembly import assemble_laplacian, asymmetry, symmetric_adjacency
+from gmvae_fast.spectral._assembly import assemble_laplacian, asymmetry, self_tuned_weights, symmetric_adjacency
 
 
 def random_lists(n, k, seed, kind="uniform"):
@@ -168,3 +168,54 @@ def test_lists_with_repetitions_or_the_node_itself_are_refused(row, weights, mut
 def test_bad_lists(neighbors, weights, message):
     with pytest.raises(ValueError, match=message):
         symmetric_adjacency(np.array(neighbors), weights, mutual=False)
+
+
+def reference_self_tuned(nodes, lengths, here, scales):
+    """exp(-d² / (s t)), a scale of zero replaced by that of the other end."""
+    s, t = np.broadcast_to(here[:, None], nodes.shape), scales[nodes]
+    product = np.where(s > 0, s, t) * np.where(t > 0, t, s)
+    exponent = np.divide(lengths**2, product, out=np.zeros_like(lengths), where=product > 0)
+    return np.maximum(np.exp(-exponent), np.finfo(np.float64).tiny)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 103, 7000])
+@pytest.mark.parametrize("k", [1, 3, 8, 600])
+def test_self_tuned_weights_follow_their_definition(n, k):
+    rng = np.random.default_rng(n + k)
+    k = k if n < 7000 else min(k, 10)
+    nodes, lengths, scales = rng.integers(0, 50, (n, k)), 3 * rng.random((n, k)), rng.random(50)
+    scales[:5] = 0
+    here = rng.random(n)
+    here[::4] = 0
+    lengths[(here[:, None] == 0) & (scales[nodes] == 0)] = 0  # such points are copies
+    before, answers = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            answers.append(self_tuned_weights(nodes, lengths, here, scales))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(answers[0], answers[1])
+    np.testing.assert_allclose(answers[0], reference_self_tuned(nodes, lengths, here, scales), rtol=1e-12)
+
+
+def test_self_tuned_weights_are_symmetric_and_free_of_the_unit():
+    rng = np.random.default_rng(0)
+    scales, ends, lengths = rng.random(40), rng.integers(0, 40, (2, 500, 1)), rng.random((500, 1))
+    there = self_tuned_weights(ends[1], lengths, scales[ends[0, :, 0]], scales)
+    back = self_tuned_weights(ends[0], lengths, scales[ends[1, :, 0]], scales)
+    np.testing.assert_array_equal(there, back)
+    for unit in (2.0**-900, 2.0**900):
+        scaled = self_tuned_weights(ends[1], unit * lengths, unit * scales[ends[0, :, 0]], unit * scales)
+        np.testing.assert_array_equal(there, scaled)
+
+
+def test_self_tuned_weights_never_vanish():
+    far = self_tuned_weights(np.array([[1], [0]]), np.full((2, 1), 1e200), np.full(2, 1e-200), np.full(2, 1e-200))
+    np.testing.assert_array_equal(far, np.finfo(np.float64).tiny)
+
+
+@pytest.mark.parametrize("node", [-1, 2])
+def test_self_tuned_weights_refuse_nodes_out_of_range(node):
+    with pytest.raises(ValueError, match=rf"neighbors must lie in 0 .. 1, got {min(node, 0)} .. {max(node, 0)}"):
+        self_tuned_weights(np.array([[0], [node]]), np.ones((2, 1)), np.ones(2), np.ones(2))

@@ -70,6 +70,20 @@ struct CsrPermuteArgs {
 template <typename Index>
 void csr_permute_cpu(const CsrPermuteArgs<Index>& args, int threads);
 
+// Weights exp(-d² / (s_i s_j)) of the edges in lists, from their lengths d and the local scales s of both ends; see
+// self_tuned.cpp for scales of zero. False if a node is out of range; the weights are then without meaning.
+template <typename T>
+struct SelfTunedArgs {
+  const std::int64_t* nodes;  // [n, k] the far ends, of m nodes
+  const T* lengths;           // [n, k]
+  const T* here;              // [n] scales of the near ends, one for each list
+  const T* scales;            // [m]
+  T* weights;                 // [n, k]
+  std::int64_t n, k, m;
+};
+
+bool self_tuned_weights_cpu(const SelfTunedArgs<double>& args, int threads);
+
 // Neighbour lists -> symmetric adjacency, in two steps between which the caller allocates the entries: the first
 // fills `starts`, the second `columns` and `values`. A row of `neighbors` names k different nodes, never its own.
 // An edge is kept if either end names the other and weighs the larger of the weights given for it; or, if mutual,
@@ -101,12 +115,11 @@ NeighborGraphStatus neighbor_graph_starts_cpu(const NeighborGraphArgs<Index>& ar
 template <typename Index>
 void neighbor_graph_entries_cpu(const NeighborGraphArgs<Index>& args, int threads);
 
-// Adjacency (sorted rows, no diagonal) -> Laplacian, in two steps as above.
+// Adjacency (sorted rows, no diagonal, positive weights) -> Laplacian, in two steps as above.
 template <typename Index>
 struct LaplacianArgs {
   CsrView<Index> adjacency;  // [n, n]
   bool symmetric;            // I - Deg^-1/2 W Deg^-1/2 instead of Deg - W
-  double* degree;            // [n] filled by the first step
   double* inverse_root;      // [n] scratch of the first step, degree^-1/2, 0 at isolated nodes; null unless symmetric
   Index* starts;             // [n + 1]
   Index* columns;            // [starts[n]]
