@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict, get_args
 
-import numpy as np
-
 from gmvae_fast.spectral._arrays import as_finite, check_positive_integer
 from gmvae_fast.spectral._warnings import each_once
 from gmvae_fast.spectral.bootstrap import percentile_interval
 from gmvae_fast.spectral.graph import SymmetrizeName, WeightsName
 from gmvae_fast.spectral.neighbors import IndexName, nearest_neighbors
 from gmvae_fast.spectral.results import SmoothnessResult, as_data_frame
+from gmvae_fast.spectral.significance import TIE
 from gmvae_fast.spectral.smoothness import smoothness
 
 _Intervals: TypeAlias = dict[str, dict[str, tuple[float, float]]]  # variant -> signal -> lower and upper end
@@ -58,16 +57,23 @@ class Difference:
 
     @property
     def variants_agree(self) -> bool:
-        """Whether all variants that can tell say the same, and the score itself can tell."""
+        """Whether all variants that can tell say what the score says; where it sees no difference, none may."""
         if math.isnan(self.value):
             return False
-        signs = set(self.variants.values()) - {0}
-        return len(signs) == 1 and signs == {int(np.sign(self.value))}
+        return set(self.variants.values()) - {0} == {self._sign} - {0}
+
+    @property
+    def _sign(self) -> int:
+        return _sign((self.value, self.value), (0.0, 0.0))
 
     def __str__(self) -> str:
         """The statement in words."""
         if math.isnan(self.value):
             return f"{self.signal}: no score on {self.first} or {self.second}, or on both"
+        if self._sign == 0:
+            told = [name for name, vote in self.variants.items() if vote]
+            verdict = f"depends on the metric, {', '.join(told)} differ" if told else "no variant tells them apart"
+            return f"{self.signal}: {self.first} and {self.second} are alike; {verdict}"
         better, worse = (self.first, self.second) if self.value >= 0 else (self.second, self.first)
         sign = 1 if self.value >= 0 else -1
         against = [name for name, vote in self.variants.items() if vote == -sign]
@@ -178,13 +184,17 @@ def compare(
     """
     if not isinstance(embeddings, Mapping) or len(embeddings) < 2:
         raise ValueError("embeddings must be a mapping with at least two entries, name to array")
+    if len(set(map(str, embeddings))) < len(embeddings):
+        raise ValueError("embeddings hold two names that are the same as strings")
     embeddings = {name: as_finite(latents, f"embedding {name!r}", ndim=2) for name, latents in embeddings.items()}
     sizes = {name: len(latents) for name, latents in embeddings.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"embeddings must be of the same snapshots, got lengths {sizes}")
     check_positive_integer(bootstrap, "bootstrap")
     n = next(iter(sizes.values()))
-    m = min(n, max(20, n // 20)) if modes is None else modes
+    m = min(n, max(20, n // 20)) if modes is None else check_positive_integer(modes, "modes")
+    if m > n:
+        raise ValueError(f"modes must be at most the number of snapshots, {n}, got {m}")
     graph: _Settings = {"n_neighbors": n_neighbors, "weights": weights, "symmetrize": symmetrize}
     results: dict[str, SmoothnessResult] = {}
     intervals: dict[str, _Intervals] = {}
@@ -249,5 +259,5 @@ def _difference(
 
 
 def _sign(first: tuple[float, float], second: tuple[float, float]) -> int:
-    """1 if the first interval lies above the second, -1 if below, 0 if they overlap or are undefined."""
-    return int(first[0] > second[1]) - int(first[1] < second[0])
+    """1 if the first interval lies above the second by more than rounding, -1 if below, otherwise or undefined 0."""
+    return int(first[0] > second[1] + TIE) - int(first[1] < second[0] - TIE)

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from gmvae_fast._io import atomic_writer
-from gmvae_fast.spectral.results import SmoothnessResult
 
 CURVE_POINTS = 120
 LOWEST = 1e-3  # of lambda_max: where the logarithmic axis of the spectrum starts
 
 
-def plot_result(result: SmoothnessResult, path: Any = None) -> Any:
+class Scored(Protocol):
+    """What is drawn of a `SmoothnessResult`, whose module imports this one."""
+
+    @property
+    def graph(self) -> Any: ...
+    @property
+    def n_components(self) -> int: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+    @property
+    def ranking(self) -> Sequence[str]: ...
+    def __getitem__(self, name: str) -> Any: ...
+
+
+def plot_result(result: Scored, path: Any = None) -> Any:
     """Scores with their bootstrap intervals (left) and cumulative energies with their error bands (right)."""
     try:
         figure_class = importlib.import_module("matplotlib.figure").Figure
@@ -37,7 +51,7 @@ def plot_result(result: SmoothnessResult, path: Any = None) -> Any:
     return figure
 
 
-def _draw_scores(axes: Any, result: SmoothnessResult, names: list[str], colors: dict[str, str]) -> None:
+def _draw_scores(axes: Any, result: Scored, names: list[str], colors: dict[str, str]) -> None:
     for row, name in enumerate(reversed(names)):
         signal = result[name]
         if np.isfinite(signal.score_lower):
@@ -48,7 +62,7 @@ def _draw_scores(axes: Any, result: SmoothnessResult, names: list[str], colors: 
     axes.set(xlabel="score: 1 is smooth, 0 is chance", xlim=(None, 1.02), ylim=(-0.6, max(len(names), 1) - 0.4))
 
 
-def _draw_energies(axes: Any, result: SmoothnessResult, names: list[str], colors: dict[str, str]) -> None:
+def _draw_energies(axes: Any, result: Scored, names: list[str], colors: dict[str, str]) -> None:
     t = np.geomspace(2 * LOWEST, 2, CURVE_POINTS)
     for name in names:
         found = result[name].spectral_measure().cumulative(t)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from gmvae_fast.spectral._arrays import FloatArray, IntArray, check_unmasked, to_numpy
+from gmvae_fast.spectral._arrays import FloatArray, IntArray, as_categories
 from gmvae_fast.spectral._products import multiply
 
 BLOCK_WIDTH = 16  # columns of a product
@@ -28,12 +28,9 @@ def group_codes(groups: Any, n: int) -> IntArray | None:
     """
     if groups is None:
         return None
-    check_unmasked(groups, "groups")
-    array = to_numpy(groups)
+    array = as_categories(groups, "groups")
     if array.shape != (n,):
         raise ValueError(f"groups must have one trajectory label per latent, shape ({n},), got {array.shape}")
-    if array.dtype.kind == "f" and np.isnan(array).any():
-        raise ValueError("groups must not hold NaN; give every snapshot a trajectory label")
     try:
         _, first, inverse = np.unique(array, return_index=True, return_inverse=True)
     except TypeError as error:

@@ -15,11 +15,11 @@ from scipy.sparse import csgraph
 from gmvae_fast.spectral._arrays import (
     FloatArray,
     IntArray,
+    as_categories,
     as_finite,
     check_count,
     check_seed,
     check_unit,
-    check_unmasked,
     to_numpy,
     unit_exponent,
 )
@@ -193,8 +193,7 @@ def one_vs_rest(labels: Any, *, prefix: str = "label") -> dict[str, FloatArray]:
         If the labels are not one-dimensional and sortable, hold NaN, look continuous, or name fewer than two
         categories.
     """
-    check_unmasked(labels, "labels")
-    array = to_numpy(labels)
+    array = as_categories(labels, "labels")
     if array.ndim != 1:
         raise ValueError(f"labels must have shape [N], got {array.shape}")
     if array.dtype.kind in "fc":
@@ -251,12 +250,14 @@ def _collect(signals: Any, labels: Any, n: int) -> dict[str, FloatArray]:
         if len(named) < len(pairs):
             raise ValueError("signals hold two names that are the same as strings")
     elif signals is not None:
-        array = to_numpy(signals)
+        array = to_numpy(signals, "signals")
         if array.ndim not in (1, 2):
             raise ValueError(f"signals must be a mapping or have shape [N] or [N, S], got {array.shape}")
         named.update({"signal": array} if array.ndim == 1 else {f"signal_{i}": a for i, a in enumerate(array.T)})
     if labels is not None:
         indicators = one_vs_rest(labels)
+        if len(to_numpy(labels)) != n:
+            raise ValueError(f"labels must have one value per latent, {n}, got {len(to_numpy(labels))}")
         if clash := named.keys() & indicators.keys():
             raise ValueError(f"signals and labels share the names {sorted(clash)}; rename those signals")
         named.update(indicators)
@@ -266,7 +267,7 @@ def _collect(signals: Any, labels: Any, n: int) -> dict[str, FloatArray]:
 
 
 def _as_signal(name: str, values: Any, n: int) -> FloatArray:
-    array = to_numpy(values)
+    array = to_numpy(values, f"signal {name!r}")
     if array.dtype.kind in "USO":
         raise TypeError(f"signal {name!r} must hold real numbers, got dtype {array.dtype}; pass categories as labels")
     signal = as_finite(array, f"signal {name!r}", ndim=1)

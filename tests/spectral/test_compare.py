@@ -45,7 +45,7 @@ def test_identical_embeddings_do_not_differ():
     found = same.difference("Re", "a", "b")
     assert (found.value, found.lower, found.upper) == (0, 0, 0)
     assert set(found.variants.values()) == {0}
-    assert not found.variants_agree
+    assert found.variants_agree  # on that there is no difference
 
 
 def test_results_are_those_of_smoothness_and_the_table_names_the_embedding():
@@ -102,3 +102,35 @@ def test_bad_embeddings_are_named():
         compare({"good": GOOD, "bad": np.where(BAD.max() == BAD, np.nan, BAD)}, SIGNALS)
     with pytest.raises(ValueError, match=r"embedding 'bad' must have shape \[N, D\], got"):
         compare({"good": GOOD, "bad": BAD[:, 0]}, SIGNALS)
+
+
+def test_equal_embeddings_are_alike():
+    found = compare({"one": GOOD, "same": GOOD.copy()}, SIGNALS, bootstrap=5)
+    assert found.rankings_agree
+    assert str(found).splitlines() == [
+        "Re: one and same are alike; no variant tells them apart",
+        "noise: one and same are alike; no variant tells them apart",
+        "all variants of the metric agree on every ranking",
+    ]
+
+
+def test_rounding_is_no_difference():
+    # Every latent names all others, so that the graph is complete and every score 0 but for rounding.
+    few = compare({"good": GOOD[:8], "bad": BAD[:8]}, {"Re": CURVE[:8]}, n_neighbors=7, bootstrap=5)
+    only = few.difference("Re", "good", "bad")
+    assert only.variants["score, k=7"] == 0
+    assert "good and bad are alike; depends on the metric" in str(only)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"modes": 500}, ValueError, "modes must be at most the number of snapshots, 240, got 500"),
+        ({"modes": 0}, ValueError, "modes must be at least 1, got 0"),
+        ({"modes": 2.5}, TypeError, "modes must be an integer, got 2.5"),
+        ({"embeddings": {1: GOOD, "1": BAD}}, ValueError, "embeddings hold two names that are the same as strings"),
+    ],
+)
+def test_bad_modes_and_names(change, error, message):
+    with pytest.raises(error, match=message):
+        compare(**{"embeddings": {"good": GOOD, "bad": BAD}, "signals": SIGNALS} | change)

@@ -335,7 +335,12 @@ X = LATENTS[:, 0]
         ({"signals": {}}, ValueError, "give at least one quantity"),
         ({}, ValueError, "give at least one quantity"),
         ({"signals": {"label=0": X}, "labels": np.arange(30) % 2}, ValueError, r"share the names \['label=0'\]"),
-        ({"signals": X, "labels": np.arange(29) % 2}, ValueError, "'label=0' must have one value per latent"),
+        ({"signals": X, "labels": np.arange(29) % 2}, ValueError, "labels must have one value per latent, 30, got 29"),
+        ({"signals": X, "groups": np.array([1.0, np.nan] * 15, object)}, ValueError, "groups holds 15 NaN"),
+        ({"signals": X, "labels": np.array([1.0, np.nan] * 15, object)}, ValueError, "labels holds 15 NaN"),
+        ({"signals": X, "groups": np.array(["NaT", "2020"] * 15, "M8[s]")}, ValueError, "groups holds 15 NaN"),
+        ({"signals": {"Re": [[1, 2], [3]] * 15}}, ValueError, "signal 'Re' must be an array.* unequal shapes"),
+        ({"signals": X, "connect": "no"}, TypeError, "connect must be True or False, got 'no'"),
         ({"signals": X, "graph": ring_graph(29)}, ValueError, "graph has 29 nodes, but there are 30 latents"),
         ({"signals": X, "n_neighbors": 30}, ValueError, "needs at least 31 latents, got 30"),
         ({"signals": X, "min_recall": "high"}, ValueError, r"min_recall must lie in \(0, 1\], got 'high'"),
@@ -428,3 +433,24 @@ def test_plot_without_matplotlib_says_what_is_missing(monkeypatch):
     latents, _ = disc_latents(50)
     with pytest.raises(ImportError, match="plot needs matplotlib"):
         smoothness(latents, latents[:, 0]).plot()
+
+
+def test_masked_arrays_without_masked_values_are_plain_arrays():
+    rng = np.random.default_rng(0)
+    latents, signal, labels = rng.normal(size=(40, 2)), rng.normal(size=40), np.arange(40) % 3
+    plain = smoothness(latents, signal, labels=labels, groups=labels, bootstrap=5)
+    masked = smoothness(
+        *map(np.ma.masked_array, (latents, signal)),
+        labels=np.ma.masked_array(labels),
+        groups=np.ma.masked_array(labels),
+        bootstrap=5,
+    )
+    assert list(plain) == list(masked)
+    for name in plain:
+        assert plain[name].score == masked[name].score
+        np.testing.assert_array_equal(plain[name].score_samples, masked[name].score_samples)
+
+
+def test_ragged_latents_are_named():
+    with pytest.raises(ValueError, match="latents must be an array, got a sequence of parts of unequal shapes"):
+        smoothness([[1.0, 2.0], [3.0]], [1.0, 2.0])
