@@ -3,6 +3,7 @@
     make bench-training
     make bench-training-others      # with ClustPy, in an environment of its own
     python benchmarks/bench_training.py     # processor seconds, where the machine is busy
+    python benchmarks/bench_training.py --profile   # milliseconds of each of torch's operators in an epoch of ours
 
 An epoch is what `fit` repeats once the mixture is there: Adam over all batches in a new order, a pass of all latents,
 an M-step, diagnostics. The plain form (`plain_torch.PlainGMVAE`) does the same but the diagnostics. ClustPy trains the
@@ -14,6 +15,7 @@ computes another loss, see `others.clustpy_formula`, and is an anchor of speed o
 
 from __future__ import annotations
 
+import argparse
 import copy
 import statistics
 import time
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, profiler
 
 import gmvae_fast as gf
 import others
@@ -229,8 +231,35 @@ def _pair(vae: Any) -> tuple[nn.Module, nn.Module]:
     return _Heads(vae), vae.decoder
 
 
+def operators(case: Case, *, epochs: int = 3, **options: Any) -> dict[str, float]:
+    """Milliseconds of an epoch within each operator of torch's, those of others that it calls not counted."""
+    epoch = epoch_of(native(case, snapshots(case), **options))
+    epoch()
+    with profiler.profile(activities=[profiler.ProfilerActivity.CPU]) as found:
+        for _ in range(epochs):
+            epoch()
+    return {event.key: event.self_cpu_time_total / epochs / 1e3 for event in found.key_averages()}
+
+
+def print_operators(least: float = 0.01) -> None:
+    """Of every case in both precisions: the operators that take ``least`` of an epoch or more."""
+    for name, case in CASES.items():
+        for precision in ("float32", "bfloat16"):
+            found = operators(case, precision=precision)
+            total = sum(found.values())
+            print(f"{name}, {precision}: {total:.0f} ms")
+            for key, value in sorted(found.items(), key=lambda item: -item[1]):
+                if value >= least * total:
+                    print(f"    {key[:44]:44s} {value:6.1f} ms, {value / total:4.0%}", flush=True)
+
+
 def main() -> None:
     """Print processor seconds of every case and their ratios to the last contender, plain torch or ClustPy."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--profile", action="store_true", help="milliseconds of each operator in an epoch instead")
+    if parser.parse_args().profile:
+        print_operators()
+        return
     for name, case in CASES.items():
         x = snapshots(case)
         _print_seconds(name, of_training(case, native(case, x), x))
