@@ -15,6 +15,7 @@ import numpy as np
 from gmvae_fast.report.reading import Array, Arrays, Record, ReportError, read_json, read_npz
 from gmvae_fast.report.study import (
     EPOCH_TERMS,
+    RESAMPLED_COLUMNS,
     SCORE_COLUMNS,
     Contingency,
     Coordinates,
@@ -234,7 +235,7 @@ def _scores(record: Record) -> Scores:
         n_nodes=record.integer("n_nodes"),
         weights=record.text("weights", ""),
         rows=tuple(
-            ScoreRow(row.text("signal"), {key: row.number(key) for key in SCORE_COLUMNS})
+            ScoreRow(row.text("signal"), {key: row.number(key) for key in SCORE_COLUMNS + RESAMPLED_COLUMNS})
             for row in record.records("rows")
         ),
         sweep=tuple(

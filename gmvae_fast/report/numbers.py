@@ -29,6 +29,11 @@ def p_value(p: float, log10_p: float = math.nan) -> str:
     return f"10^{log10_p:.1f}" if math.isfinite(log10_p) else "< 1e-300"
 
 
+def interval(low: float, high: float) -> str:
+    """``low to high``."""
+    return f"{number(low)} to {number(high)}" if math.isfinite(low) and math.isfinite(high) else NOT_AVAILABLE
+
+
 def mean_and_std(mean: float, std: float) -> str:
     """``mean ± std``, the mean alone where there is no spread to speak of."""
     return f"{number(mean)} ± {number(std)}" if math.isfinite(std) else number(mean)

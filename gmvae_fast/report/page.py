@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -317,9 +318,22 @@ _SCORE_CELLS: Mapping[str, Callable[[Mapping[str, float]], str]] = {
 }
 
 
+#: Columns for what was asked for, and the measurement that tells whether it was.
+_RESAMPLED_CELLS: Mapping[str, tuple[str, Callable[[Mapping[str, float]], str]]] = {
+    "p (permuted)": ("p_permutation", lambda v: numbers.p_value(v["p_permutation"])),
+    "score, 95% interval": ("score_lower", lambda v: numbers.interval(v["score_lower"], v["score_upper"])),
+}
+
+
 def _score_table(rows: Sequence[ScoreRow]) -> Table:
-    body = tuple((row.signal, *(cell(row.values) for cell in _SCORE_CELLS.values())) for row in rows)
-    return Table(("signal", *_SCORE_CELLS), body)
+    cells = dict(_SCORE_CELLS)
+    cells |= {
+        name: cell
+        for name, (key, cell) in _RESAMPLED_CELLS.items()
+        if any(math.isfinite(row.values[key]) for row in rows)
+    }
+    body = tuple((row.signal, *(cell(row.values) for cell in cells.values())) for row in rows)
+    return Table(("signal", *cells), body)
 
 
 def _graph_note(run: Run) -> str:

@@ -29,6 +29,8 @@ SCORE_COLUMNS = (
     "p_normal",
     "low_frequency_energy",
 )
+#: Measured only where permutations of trajectories or bootstrap samples were asked for.
+RESAMPLED_COLUMNS = ("p_permutation", "score_lower", "score_upper")
 
 
 @dataclass(frozen=True)

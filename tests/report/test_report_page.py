@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -126,6 +127,22 @@ def test_score_table_holds_every_number(page: Page) -> None:
     assert page.row("log Re") == ["log Re", "0.9971", "0.03277", "61.52", "10^-831.2", "62.72", "< 1e-300", "0.8685"]
     assert page.row("phase") == ["phase", "0.4123", "6.641", "25.44", "0.0321", "25.93", "0.0456", "0.3591"]
     assert page.row("drag") == ["drag", "-0.0123", "11.44", "-0.7589", "0.0321", "-0.7737", "0.0456", "n/a"]
+
+
+def test_score_table_shows_permutations_and_intervals_where_they_were_asked_for(
+    tmp_path: Path, study_maker: Callable[..., Path], page: Page
+) -> None:
+    study = study_maker(tmp_path / "study")
+    path = next(study.glob("seed_*/scores.json"))
+    scores = json.loads(path.read_text())
+    scores["rows"][0] |= {"p_permutation": 0.005, "score_lower": 0.99, "score_upper": 0.998}
+    path.write_text(json.dumps(scores))
+    resampled = Page(build_report(study).read_text(encoding="utf-8"))
+    first, second = (resampled.row(row["signal"]) for row in scores["rows"][:2])
+    assert first[-2:] == ["0.005", "0.99 to 0.998"]
+    assert second[-2:] == ["n/a", "n/a"]
+    assert resampled.row("signal")[-2:] == ["p (permuted)", "score, 95% interval"]
+    assert page.row("signal")[-1] == "low-frequency energy"
 
 
 def test_tables_and_statements(page: Page) -> None:
