@@ -15,6 +15,7 @@ from gmvae_fast._checks import nearest
 from gmvae_fast._io import atomic_path, to_jsonable
 
 from .formats import bfloat16, require
+from .hdf5_writing import hdf5_writer
 from .layouts.snapshot_file import FORMAT, FORMAT_VERSION
 from .source import SnapshotSource
 from .streaming import read_ahead
@@ -86,9 +87,9 @@ def convert_snapshots(
 def _hdf5(
     path: Path, source: SnapshotSource, dtype: str, compress: bool, progress: Callable[[int, int], None] | None
 ) -> None:
-    h5py = require("h5py", f"{path} (HDF5)")
     shape = (len(source), *source.shape)
-    with h5py.File(path, "w", locking=False) as file:  # it is locked already, by us
+    with hdf5_writer(path) as writer:
+        file = writer.file
         layout = {"chunks": (_chunk(source), *source.shape), "compression": "gzip", "shuffle": True} if compress else {}
         fields = file.create_dataset("fields", shape, _STORED.get(dtype, dtype), **layout)
         _name_type(fields, dtype)
@@ -96,7 +97,7 @@ def _hdf5(
             file[name] = values
         # Not an attribute, which may have no more than 64 kB.
         file["metadata"] = np.bytes_(_metadata(source).encode())
-        _copy(source, fields, dtype, progress)
+        _copy(source, fields, dtype, progress, check=writer.check)
 
 
 def _zarr(
@@ -130,9 +131,14 @@ def _chunk(source: SnapshotSource) -> int:
 
 
 def _copy(
-    source: SnapshotSource, fields: Any, dtype: str, progress: Callable[[int, int], None] | None, chunk: int = 1
+    source: SnapshotSource,
+    fields: Any,
+    dtype: str,
+    progress: Callable[[int, int], None] | None,
+    chunk: int = 1,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
-    """All snapshots in order, in pieces of whole chunks, read ahead of writing."""
+    """All snapshots in order, in pieces of whole chunks, read ahead of writing; ``check`` is called after each."""
     n = len(source)
     rows = max(1, _PIECE_BYTES // (4 * int(np.prod(source.shape)) * chunk)) * chunk
     starts = range(0, n, rows)
@@ -146,6 +152,7 @@ def _copy(
             channel = int(np.argwhere(lost)[0, 1])
             raise ValueError(f"field {source.field_names[channel]!r} has values beyond {dtype}; use float32")
         fields[start : start + len(piece)] = stored
+        check()
         if progress is not None:
             progress(start + len(piece), n)
 

@@ -103,6 +103,45 @@ def test_converting_leaves_nothing_behind(disk, snapshots, suffix):
     assert len(gf.open_snapshots(disk / f"small{suffix}")) == 60
 
 
+FULL = """
+import gc, os, resource, sys
+import numpy as np
+from gmvae_fast.data import Snapshots, convert_snapshots
+folder, options = sys.argv[1], {"compression": sys.argv[2], "overwrite": True}
+snapshots = Snapshots(np.random.default_rng(0).normal(size=(40, 1, 64)), ("u",), {"level": np.arange(40.0)})
+path = os.path.join(folder, "data.h5")
+convert_snapshots(snapshots, path, **options)
+size = os.path.getsize(path)
+whole = open(path, "rb").read()
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+refused = 0
+for limit in [*range(512, size, max(512, size // 24)), size - 1]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        convert_snapshots(snapshots, path, **options)
+    except OSError as error:
+        assert "File too large" in str(error) and error.filename == path, error
+        refused += 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    gc.collect()
+    assert os.listdir(folder) == ["data.h5"], os.listdir(folder)
+    if open(path, "rb").read() != whole:
+        assert limit == size - 1  # as much as that may do without the rounding up of the file
+print(refused)
+"""
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_hdf5_survives_whatever_room_is_left(tmp_path, compression):
+    """HDF5 writes some at once, some when the file is closed, where a failure ended the process with a signal."""
+    pytest.importorskip("h5py")
+    pytest.importorskip("resource")
+    done = subprocess.run([sys.executable, "-c", FULL, tmp_path, compression], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) >= 20
+
+
 def test_a_simulation_that_cannot_be_cached_is_not_lost(disk, tmp_path, monkeypatch):
     monkeypatch.setenv("GMVAE_FAST_CACHE", str(disk / "cache"))
     fill(disk)
