@@ -182,13 +182,16 @@ def score(
     folder = StudyFolder(study)
     snapshots = open_snapshots(_data_path(study, data))
     config = ScoreConfig(neighbors, weights, symmetrize, connect, permutations, bootstrap)  # type: ignore[arg-type]
+    skipped: dict[str, str] = {}
     for seed in folder.seeds():
         score_seed(folder, snapshots, seed, config=config)
+        skipped |= folder.read_json(f"{folder.seed(seed).name}/scores.json")["skipped"]
     summary = summarise(folder)
     lines = [
         f"{name:28} {_shown(row['mean'], '10.4f')} +- {_shown(row['std'], '.4f')}"
         for name, row in summary["metrics"].items()
     ]
+    lines += [f"not scored: {name}, {reason}" for name, reason in skipped.items()]
     return Result("\n".join(lines), summary)
 
 

@@ -44,7 +44,8 @@ def as_finite(value: Any, name: str, *, ndim: int) -> FloatArray:
     check_unmasked(value, name)
     array = np.asarray(to_numpy(value, name))  # a masked array without masked values as a plain one
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        source = "" if isinstance(value, np.ndarray) else f" from {type(value).__name__}"
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}{source}")
     if array.ndim != ndim:
         shape = "[N, D]" if ndim == 2 else "[N]"
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")

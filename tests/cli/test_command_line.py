@@ -101,6 +101,15 @@ def test_scores_by_other_graphs_with_whole_runs_permuted(run, tmp_path):
     assert "did you mean 'gaussian'?" in err
 
 
+def test_quantities_that_cannot_be_scored_are_named(run):
+    quantities = {"level": np.arange(40.0), "still": np.ones(40), "gaps": np.where(np.arange(40) < 3, np.nan, 1.0)}
+    Snapshots(np.random.default_rng(0).normal(size=(40, 1, 8)), ("u",), quantities).save("named.npz")
+    assert run("train", "named.npz", *SMALL)[0] == run("embed", "s")[0] == 0
+    code, out, _ = run("score", "s", "--neighbors", 4)
+    assert code == 0
+    assert out.splitlines()[-2:] == ["not scored: still, constant", "not scored: gaps, not defined for 3 snapshots"]
+
+
 def test_volumes_are_shown_by_their_middle_plane(run, tmp_path):
     fields = np.random.default_rng(0).normal(size=(20, 2, 3, 4, 5))
     Snapshots(fields, ("u", "v"), {"Re": np.arange(20.0)}, mask=np.arange(60).reshape(3, 4, 5) > 0).save("volumes.npz")
