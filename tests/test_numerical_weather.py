@@ -100,6 +100,8 @@ def test_parts_of_something_larger_are_called_by_its_numbers():
         _fit(data, sample_weight=weight)
     with pytest.raises(ValueError, match=r"numbers\['data'\] must have shape \(60,\), got \(59,\)"):
         _fit(data, numbers={"data": np.arange(59)})
+    with pytest.raises(ValueError, match="numbers must be of data or held_out, got 'heldout'; did you mean 'held_out'"):
+        _fit(data, numbers={"heldout": np.arange(12)})
 
 
 def test_dropping_goes_with_weights_and_needs_something_left():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gmvae_fast._checks import check_integer
+from gmvae_fast._checks import check_integer, nearest
 from gmvae_fast._locks import file_lock
 from gmvae_fast._memory import freed_memory_kept
 from gmvae_fast._progress import epoch_progress
@@ -122,6 +122,9 @@ def fit(
         raise TypeError(f"config must be a TrainConfig or None, got {type(config).__name__}")
     check_integer("checkpoint_every", checkpoint_every, 1)
     check_integer("hold_bytes", hold_bytes, 0)
+    for name in numbers or ():
+        if name not in ("data", "held_out"):
+            raise ValueError(f"numbers must be of data or held_out, got {name!r}{nearest(name, ('data', 'held_out'))}")
     if checkpoint is not None and os.path.isdir(checkpoint):
         raise IsADirectoryError(f"checkpoint must be a file, got the folder {os.fspath(checkpoint)}")
     ranks = joined(model.device)
