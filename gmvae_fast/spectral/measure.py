@@ -146,7 +146,10 @@ class DensityOfStates:
         modes = self.n - self._deflated
         # One more than the largest count for which the share seen would be too large, unless there is none left.
         fewest = np.where(lower > 0, np.minimum(self._extreme_count(lower, 1 - tail) + 1, modes), 0)
-        parts = np.stack([(lower + upper) / 2 * modes, fewest, self._extreme_count(upper, tail)])
+        most = self._extreme_count(upper, tail)
+        # A share too small for any number and too large for the next lower one: between both, in one tail of each.
+        fewest, most = np.minimum(fewest, most), np.maximum(fewest, most)
+        parts = np.stack([(lower + upper) / 2 * modes, fewest, most])
         parts = np.where(flat >= 0, np.maximum(parts + self._deflated, self.n_components), 0.0)
         value, fewest, most = parts.reshape(3, *points.shape)
         return Bounds(np.clip(value, fewest, most), fewest, most)

@@ -302,3 +302,14 @@ def test_bad_options_of_the_density():
         density_of_states(matrix, n_probes=0)
     with pytest.raises(ValueError, match="m must be at most the number of eigenvalues, 5, got 6"):
         density_of_states(matrix).mode_bracket(6)
+
+
+def test_a_share_that_no_count_explains_is_given_by_both_neighbours():
+    """One mode of 20 has less by a chance of 0.4 % only, none has nothing: Clopper and Pearson accept neither."""
+    share = stats.beta.ppf(0.004, 8 / 2, 8 * 19 / 2)
+    vectors = np.array([[np.sqrt(share), np.sqrt(1 - share)], [np.sqrt(1 - share), -np.sqrt(share)]])
+    matrix = vectors @ np.diag([0.5, 1.0]) @ vectors.T  # seen from the first axis, this share of it lies at 0.5
+    probe = Jacobi(np.diag(matrix).copy(), np.array([abs(matrix[0, 1]), 0.0]))
+    found = measure_module.DensityOfStates(20, 0, 0.99, 0, (probe,) * 8, np.ones(8)).count(0.75)
+    assert (found.lower, found.upper) == (0, 1)
+    assert found.lower <= found.value <= found.upper
