@@ -207,7 +207,7 @@ class Run:
                 if share is not None:
                     share.check_finite()
         except ValueError as error:
-            advice = "on_nan='drop' leaves such snapshots out, on_nan='mask' such values"
+            advice = "on_nan='drop' leaves such snapshots out, on_nan='mask' such values (--on-nan on the command line)"
             raise ValueError(f"{error}; {advice}") from None
 
     def _refuse_empty(self, moments: IncompleteMoments) -> None:
