@@ -237,6 +237,15 @@ def test_assembly(benchmark, contender, n, weights, symmetrize, laplacian):
     benchmark.pedantic(function, args=arguments, warmup_rounds=1, rounds=15 if n <= 100_000 else 3)
 
 
+def race_in_turns(benchmark, turns):
+    """Native and scipy's matrices are compared, then timed."""
+    for mine, right in zip(*(call() for call in turns.values()), strict=True):
+        np.testing.assert_array_equal(mine.indices, right.indices)
+        np.testing.assert_allclose(mine.data, right.data, rtol=1e-12)
+    del mine, right
+    run_race(benchmark, turns, seconds=0.0, at_least=9, at_most=9)
+
+
 @pytest.mark.parametrize("symmetrize", ["union", "mutual"])
 @pytest.mark.parametrize("weights", ["binary", "gaussian"])
 @pytest.mark.parametrize("n", sizes(100_000, 1_000_000))
@@ -249,11 +258,7 @@ def test_assembly_in_turns(benchmark, n, weights, symmetrize):
         "native": functools.partial(native_assembly, *arguments),
         "scipy": functools.partial(scipy_assembly, *arguments),
     }
-    for mine, right in zip(*(call() for call in turns.values()), strict=True):
-        np.testing.assert_array_equal(mine.indices, right.indices)
-        np.testing.assert_allclose(mine.data, right.data, rtol=1e-12)
-    del mine, right
-    run_race(benchmark, turns, seconds=0.0, at_least=9, at_most=9)
+    race_in_turns(benchmark, turns)
 
 
 @pytest.mark.parametrize("symmetrize", ["union", "mutual"])
@@ -275,11 +280,7 @@ def test_weighing_and_assembly_in_turns(benchmark, n, symmetrize):
         "native": lambda: native_assembly(found.indices, native_weights(), mutual, False),
         "scipy": lambda: scipy_assembly(found.indices, numpy_weights(), mutual, False),
     }
-    for mine, right in zip(*(call() for call in turns.values()), strict=True):
-        np.testing.assert_array_equal(mine.indices, right.indices)
-        np.testing.assert_allclose(mine.data, right.data, rtol=1e-12)
-    del mine, right
-    run_race(benchmark, turns, seconds=0.0, at_least=9, at_most=9)
+    race_in_turns(benchmark, turns)
 
 
 @pytest.mark.parametrize("contender", ["native", "scipy"])

@@ -184,8 +184,7 @@ def score(
     config = ScoreConfig(neighbors, weights, symmetrize, connect, permutations, bootstrap)  # type: ignore[arg-type]
     skipped: dict[str, str] = {}
     for seed in folder.seeds():
-        score_seed(folder, snapshots, seed, config=config)
-        skipped |= folder.read_json(f"{folder.seed(seed).name}/scores.json")["skipped"]
+        skipped |= score_seed(folder, snapshots, seed, config=config)
     summary = summarise(folder)
     lines = [
         f"{name:28} {_shown(row['mean'], '10.4f')} +- {_shown(row['std'], '.4f')}"

@@ -17,7 +17,7 @@ from .formats.container import require
 
 
 class _Patient:
-    """An unbuffered file for h5py; after the first error writes are dropped, and ``error`` is set."""
+    """An unbuffered file for h5py; what cannot be written is dropped, and ``error`` is the first reason."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -53,14 +53,10 @@ class _Patient:
 
     @contextlib.contextmanager
     def _noting(self) -> Iterator[None]:
-        if self.error is None:
-            try:
-                yield
-            except OSError as error:
-                self.error = error
-        else:
-            with contextlib.suppress(OSError):
-                yield
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
 
 
 class Hdf5Writer:

@@ -70,12 +70,12 @@ class Difference:
         """The statement in words."""
         if math.isnan(self.value):
             return f"{self.signal}: no score on {self.first} or {self.second}, or on both"
-        if self._sign == 0:
+        sign = self._sign
+        if sign == 0:
             told = [name for name, vote in self.variants.items() if vote]
             verdict = f"depends on the metric, {', '.join(told)} differ" if told else "no variant tells them apart"
             return f"{self.signal}: {self.first} and {self.second} are alike; {verdict}"
-        better, worse = (self.first, self.second) if self.value >= 0 else (self.second, self.first)
-        sign = 1 if self.value >= 0 else -1
+        better, worse = (self.first, self.second) if sign > 0 else (self.second, self.first)
         against = [name for name, vote in self.variants.items() if vote == -sign]
         undecided = sum(vote == 0 for vote in self.variants.values())
         if not self.is_clear:

@@ -154,7 +154,7 @@ def build_graph(
         )
     nodes, distances = neighbors.indices[:, :n_neighbors], neighbors.distances[:, :n_neighbors]
     weigh = _Weights(weights, distances)
-    adjacency = symmetric_adjacency(nodes, weigh.of_lists(nodes, distances), mutual=symmetrize == "mutual")
+    adjacency = symmetric_adjacency(nodes, weigh(nodes, distances), mutual=symmetrize == "mutual")
     added = 0
     if connect:
         labels = csgraph.connected_components(adjacency, directed=False)[1]
@@ -208,22 +208,15 @@ class _Weights:
         elif name == "distance":
             self.median = _median(distances[distances > 0])
 
-    def of_lists(self, nodes: IntArray, lengths: FloatArray) -> FloatArray | None:
-        """Of the edges from every node to those in its list, [N, k]; None where all are 1."""
+    def __call__(
+        self, nodes: IntArray, lengths: FloatArray, first: IntArray | slice = slice(None)
+    ) -> FloatArray | None:
+        """Of the edges from the nodes ``first`` [n] to those in the list of each, [n, k]; None where all are 1."""
         if self.name == "binary":
             return None
         if self.name == "distance":
             return np.asarray(1.0 / (1.0 + lengths / self.median))
-        return self_tuned_weights(nodes, lengths, self.scales, self.scales)
-
-    def of_edges(self, edges: Edges) -> FloatArray:
-        """Of edges one by one, [E]."""
-        if self.name == "binary":
-            return np.ones_like(edges.lengths)
-        if self.name == "distance":
-            return np.asarray(1.0 / (1.0 + edges.lengths / self.median))
-        lists, lengths = edges.second[:, None], edges.lengths[:, None]
-        return self_tuned_weights(lists, lengths, self.scales[edges.first], self.scales)[:, 0]
+        return self_tuned_weights(nodes, lengths, self.scales[first], self.scales)
 
 
 def _median(lengths: FloatArray) -> float:
@@ -246,7 +239,8 @@ def _with_edges(adjacency: sparse.csr_array, edges: Edges, weigh: _Weights) -> s
     """``adjacency`` and edges that it lacks."""
     if not len(edges.first):
         return adjacency
-    values = weigh.of_edges(edges)
+    listed = weigh(edges.second[:, None], edges.lengths[:, None], edges.first)
+    values = np.ones_like(edges.lengths) if listed is None else listed[:, 0]
     ends = np.concatenate([edges.first, edges.second]), np.concatenate([edges.second, edges.first])
     extra = sparse.csr_array((np.tile(values, 2), ends), shape=adjacency.shape)
     joined = sparse.csr_array(adjacency + extra)

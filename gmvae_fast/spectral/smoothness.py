@@ -256,8 +256,8 @@ def _collect(signals: Any, labels: Any, n: int) -> dict[str, FloatArray]:
         named.update({"signal": array} if array.ndim == 1 else {f"signal_{i}": a for i, a in enumerate(array.T)})
     if labels is not None:
         indicators = one_vs_rest(labels)
-        if len(to_numpy(labels)) != n:
-            raise ValueError(f"labels must have one value per latent, {n}, got {len(to_numpy(labels))}")
+        if (given := len(next(iter(indicators.values())))) != n:
+            raise ValueError(f"labels must have one value per latent, {n}, got {given}")
         if clash := named.keys() & indicators.keys():
             raise ValueError(f"signals and labels share the names {sorted(clash)}; rename those signals")
         named.update(indicators)

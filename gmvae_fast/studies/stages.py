@@ -266,11 +266,11 @@ def score_seed(
     *,
     n_neighbors: int = 10,
     config: ScoreConfig | None = None,
-) -> None:
+) -> dict[str, str]:
     """Write smoothness of every quantity on the latent graph, reconstruction errors and cluster agreement.
 
     Snapshots whose latents are not finite are left out: those that ``on_nan="drop"`` left out of training. ``config``
-    says more than ``n_neighbors``, which is then without effect.
+    says more than ``n_neighbors``, which is then without effect. Returns the quantities that were not scored, and why.
     """
     config = config or ScoreConfig(n_neighbors)
     n_neighbors = config.n_neighbors
@@ -336,6 +336,7 @@ def score_seed(
             },
         )
         folder.write_json(f"{name}/metrics.json", _metrics(folder, snapshots, seed, latents))
+    return skipped
 
 
 def known_quantities(snapshots: SnapshotSource) -> dict[str, np.ndarray[Any, Any]]:

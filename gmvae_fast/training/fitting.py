@@ -86,7 +86,6 @@ def fit(
         Folder for a decoded copy of ``data`` and of ``held_out`` where they come from files that are slow to decode and
         are not held in memory; see `gmvae_fast.data.copies.copied`. Of several processes each copies its own share,
         which ``cache`` of `gmvae_fast.open_snapshots` cannot: it knows nothing of the others.
-
     numbers : mapping of "data" or "held_out" to int array [N], optional
         By which errors and events call the snapshots, where they are parts of something larger; else 0, 1, ...
 

@@ -142,20 +142,20 @@ def test_a_study_goes_on_with_its_own_data_only(run, snapshots, tmp_path):
 def test_a_study_finds_its_data_from_every_folder(run, snapshots, tmp_path, monkeypatch, given):
     """Trained by a relative path: embedded from elsewhere, and after study and data have moved together."""
     home = tmp_path / "home [1]"  # brackets are a pattern's
-    (home / "work").mkdir(parents=True)
+    (home / "runs").mkdir(parents=True)
     snapshots.rename(home / "data.npz")
     monkeypatch.chdir(home)
-    arguments = ["train", given, "--out", "work/s", *SMALL[2:]]
+    arguments = ["train", given, "--out", "runs/s", *SMALL[2:]]
     assert run(*arguments)[0] == 0
-    monkeypatch.chdir(home / "work")
+    monkeypatch.chdir(home / "runs")
     assert run("embed", "s")[0] == 0
     home.rename(tmp_path / "away")
     monkeypatch.chdir(tmp_path)
-    assert run("embed", "away/work/s")[0] == run("score", "away/work/s", "--neighbors", 4)[0] == 0
-    assert run("report", "away/work/s")[0] == 0
-    arguments[1:4] = ["away/data.npz", "--out", "away/work/s"]
+    assert run("embed", "away/runs/s")[0] == run("score", "away/runs/s", "--neighbors", 4)[0] == 0
+    assert run("report", "away/runs/s")[0] == 0
+    arguments[1:4] = ["away/data.npz", "--out", "away/runs/s"]
     assert run(*arguments)[0] == 0  # goes on from its checkpoint
-    study = json.loads((tmp_path / "away/work/s/study.json").read_text())
+    study = json.loads((tmp_path / "away/runs/s/study.json").read_text())
     assert study["data_path"] == str(tmp_path / "away" / "data.npz")
 
 

@@ -85,23 +85,21 @@ def train(folder: Path, name: str, dtype: torch.dtype = torch.float64, **changes
     finish(folder, name, trained, history, embedded=embedding.mean, gamma=gamma)
 
 
-def killed(folder: Path, epoch: int, *, once: bool) -> None:
-    """Train with a checkpoint; the last process kills itself after ``epoch``, the first time only if ``once``."""
-    mark = folder / "killed_before"
+def killed(folder: Path, epoch: int, *, dies: bool) -> None:
+    """Train with a checkpoint; the last of several processes kills itself after ``epoch`` if it ``dies``."""
     rank, last = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")) - 1
 
     trained, steps = model(), itertools.count(1)
     fatal = epoch * -(-sum(LENGTHS) // 16) + 2  # within the epoch that follows
 
     def count(*_: Any) -> None:
-        if next(steps) == fatal and rank == last > 0 and not (once and mark.exists()):
-            mark.touch()
+        if next(steps) == fatal and rank == last > 0 and dies:
             os.kill(os.getpid(), signal.SIGKILL)
 
     trained.decoder.register_full_backward_hook(count)
     path = folder / "run.safetensors"
     history = gf.fit(trained, snapshots(), config(epochs=8), checkpoint=path, checkpoint_every=1, progress=False)
-    finish(folder, "killed_once" if once else "killed", trained, history)
+    finish(folder, "killed" if dies else "revived", trained, history)
 
 
 #: By attempt of an elastic run: which processes kill themselves, and when: at a step, or while a checkpoint is written.
@@ -235,8 +233,8 @@ def main() -> None:
         ),
         "conv32": lambda name: train(folder, name, torch.float32, network="conv", widths=(4, 8), batch_size=4),
         "stopped": lambda name: train(folder, name, epochs=40, patience=1, validate_every=1, learning_rate=0.05),
-        "killed": lambda _: killed(folder, 4, once=False),
-        "killed_once": lambda _: killed(folder, 4, once=True),
+        "killed": lambda _: killed(folder, 4, dies=True),
+        "revived": lambda _: killed(folder, 4, dies=False),
         "restarted": lambda _: restarted(folder),
         "broken": lambda _: broken(folder),
         "shares": lambda _: shares(folder),

@@ -103,7 +103,7 @@ def test_a_killed_process_ends_the_run_and_the_checkpoint_goes_on(alone: Path, t
     assert done.returncode != 0
     assert "lost another one of the run" in done.stderr or "SIGKILL" in done.stderr
     assert not (tmp_path / "two" / "killed.npz").exists()
-    again = results("killed_once", tmp_path / "two")  # the mark of the first death is there: this one lives
+    again = results("revived", tmp_path / "two")
     assert again["losses"].shape == (8,)
     for key, value in written("killed", alone).items():
         np.testing.assert_allclose(again[key], value, rtol=1e-9, atol=1e-9, err_msg=key)
