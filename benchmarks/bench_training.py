@@ -33,6 +33,7 @@ import others
 from gmvae_fast import ops
 from gmvae_fast._memory import freed_memory_kept
 from gmvae_fast._threads import threads_for
+from gmvae_fast.training.adam import Adam
 from gmvae_fast.training.run import Run
 from plain_torch import PlainGMVAE, PlainTraining, plain_network
 from race import Race, run_race
@@ -154,7 +155,7 @@ def shares(case: Case, run: Run) -> dict[str, float]:
         leaves = [mean.requires_grad_(), log_var.requires_grad_()]
         torch.autograd.grad(ops.mixture_kl(*leaves, *mixture).sum(), leaves)
 
-    optimizer = torch.optim.Adam(copy.deepcopy(model).parameters(), lr=0.0, fused=True)
+    optimizer = Adam(copy.deepcopy(model).parameters(), lr=0.0)
     for parameter in optimizer.param_groups[0]["params"]:
         parameter.grad = torch.zeros_like(parameter)
     parts: dict[str, tuple[Callable[[], Any], int]] = {

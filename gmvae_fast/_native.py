@@ -102,7 +102,7 @@ def moments_workspace(like: torch.Tensor, n: int, k: int, d: int, covariance: in
     return int(module.moments_workspace(n, k, d, covariance))
 
 
-def launch(name: str, like: torch.Tensor, *args: float) -> None:
+def launch(name: str, like: torch.Tensor, *args: float | list[int]) -> None:
     """Call native function ``name`` for the device and dtype of ``like``: threads or the current stream are added."""
     if like.device.type == "cpu":
         _cpu_function(name, like.dtype)(*args, torch.get_num_threads())

@@ -43,6 +43,7 @@ from gmvae_fast._io import atomic_writer
 from gmvae_fast.data import Snapshots, convert_snapshots
 from gmvae_fast.distributed import Ranks, Share
 from gmvae_fast.training import synchronised
+from gmvae_fast.training.adam import Adam
 from gmvae_fast.training.diagnostics import Latents, diagnose
 from gmvae_fast.training.schemes import REGISTRY
 
@@ -133,7 +134,7 @@ def measured_parts(file: Path, batch_size: int, ranks: Ranks) -> dict[str, float
     found["rows of a batch"] = timed(lambda: [alone.local.batch(part) for part in order.split(own)]) / n
     model.take_moments(alone.moments(torch.device("cpu")), alone.mask)
     batches = [model.normalise(alone.local.batch(part)) for part in order[: 8 * own].split(own)]
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
+    optimizer = Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
     def descent() -> None:
         for x in batches:

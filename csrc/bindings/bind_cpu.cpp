@@ -4,6 +4,7 @@
 
 #include "bind_args.h"
 #include "bind_graph.h"
+#include "gmvae/adam.h"
 #include "../cpu/dispatch.h"
 
 namespace {
@@ -60,6 +61,19 @@ void mixture_gradient(Ptr moments, int sets, double sign, Ptr log_vars, Ptr grad
                                   out<T>(grad_means), out<T>(grad_log_vars), k, d});
 }
 
+// tensors: for each one the addresses of parameter, gradient, running means, step count, and the number of values.
+template <typename T>
+void adam(const std::vector<Ptr>& tensors, double learning_rate, double beta1, double beta2, double epsilon,
+          int threads) {
+  std::vector<gmvae::AdamTensor<T>> table;
+  table.reserve(tensors.size() / 6);
+  for (std::size_t i = 0; i + 6 <= tensors.size(); i += 6) {
+    table.push_back({out<T>(tensors[i]), in<T>(tensors[i + 1]), out<T>(tensors[i + 2]), out<T>(tensors[i + 3]),
+                     out<float>(tensors[i + 4]), static_cast<Int>(tensors[i + 5])});
+  }
+  gmvae::adam_cpu<T>({table.data(), static_cast<Int>(table.size()), learning_rate, beta1, beta2, epsilon}, threads);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
@@ -77,6 +91,7 @@ PYBIND11_MODULE(_cpu, m) {
   GMVAE_DEF(m, mixture_kl);
   GMVAE_DEF(m, mixture_statistics);
   GMVAE_DEF(m, mixture_gradient);
+  GMVAE_DEF(m, adam);
   bind_graph(m);
   bind_krylov(m);
   bind_neighbors(m);

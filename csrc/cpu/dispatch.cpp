@@ -193,6 +193,23 @@ bool self_tuned_weights_cpu(const SelfTunedArgs<double>& args, int threads) {
 
 void factor_solve_cpu(const FactorSolveArgs<double>& args) { GMVAE_CALL(factor_solve, double, args); }
 
+namespace {
+
+template <typename T>
+void adam(const AdamArgs<T>& args, std::int64_t values, int threads) {
+  GMVAE_CALL(adam, T, args, values, threads);
+}
+
+}  // namespace
+
+template <typename T>
+void adam_cpu(const AdamArgs<T>& args, int threads) {
+  const AdamPlan plan = advance_steps(args);
+  adam(args, plan.values, plan.apart ? threads : 1);
+}
+template void adam_cpu<float>(const AdamArgs<float>&, int);
+template void adam_cpu<double>(const AdamArgs<double>&, int);
+
 template <typename T>
 void vector_exp_log_cpu(const T* x, std::int64_t n, bool log, T* out) {
   GMVAE_CALL(vector_exp_log, T, x, n, log, out);

@@ -1,5 +1,6 @@
 #pragma once
 // What each instruction-set build offers to dispatch.cpp, and the workspaces that it passes in.
+#include "gmvae/adam.h"
 #include "gmvae/graph.h"
 #include "gmvae/krylov.h"
 #include "gmvae/launch.h"
@@ -49,6 +50,8 @@ struct Workspace {
   void factor_solve(const FactorSolveArgs<T>&);                                                \
   template <typename T>                                                                        \
   bool self_tuned_weights(const SelfTunedArgs<T>&, int threads);                               \
+  template <typename T>                                                                        \
+  void adam(const AdamArgs<T>&, std::int64_t values, int threads);                             \
   template <typename T>                                                                        \
   void vector_exp_log(const T* x, std::int64_t n, bool log, T* out); /* n: a multiple of 16 */ \
   }

@@ -1,6 +1,7 @@
 #pragma once
 // A vector of rows. The width follows the instruction set this file is compiled for; GCC's and Clang's vector
 // types make the same code serve AVX-512, AVX2, SSE2, NEON and processors without vectors.
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -59,6 +60,33 @@ GMVAE_HD void store(T* p, Vec<T> v) {
 template <typename T>
 GMVAE_HD Vec<T> splat(T x) {
   return x - Vec<T>{};  // x - 0 is x for every x, but 0 + x is not for -0: compilers keep that addition
+}
+
+// Correctly rounded square roots.
+GMVAE_HD Vec<float> square_root(Vec<float> v) {
+#if defined(__AVX512F__)
+  return _mm512_sqrt_ps(v);
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(v);
+#elif defined(__SSE2__)
+  return _mm_sqrt_ps(v);
+#else
+  for (int l = 0; l < Lanes<float>::width; ++l) v[l] = std::sqrt(v[l]);
+  return v;
+#endif
+}
+
+GMVAE_HD Vec<double> square_root(Vec<double> v) {
+#if defined(__AVX512F__)
+  return _mm512_sqrt_pd(v);
+#elif defined(__AVX2__)
+  return _mm256_sqrt_pd(v);
+#elif defined(__SSE2__)
+  return _mm_sqrt_pd(v);
+#else
+  for (int l = 0; l < Lanes<double>::width; ++l) v[l] = std::sqrt(v[l]);
+  return v;
+#endif
 }
 
 // Bit l is set where lane l of a comparison holds.

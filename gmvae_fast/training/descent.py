@@ -10,6 +10,7 @@ from torch import Tensor
 from gmvae_fast.distributed import Share
 from gmvae_fast.model import GMVAE
 from gmvae_fast.train_config import TrainConfig
+from gmvae_fast.training.adam import Adam
 from gmvae_fast.training.compiling import compiled
 from gmvae_fast.training.schemes import Scheme
 from gmvae_fast.training.synchronised import average_gradients, synchronised
@@ -22,7 +23,7 @@ class Descent:
 
     Attributes
     ----------
-    optimizer : torch.optim.Adam
+    optimizer : Adam
         One group: the model's trainable parameters, then the scheme's.
     order, noise : torch.Generator
         Of batches and of posterior samples.
@@ -31,7 +32,7 @@ class Descent:
     def __init__(self, model: GMVAE, scheme: Scheme, config: TrainConfig, source: Share) -> None:
         self.model, self.scheme, self.config, self.source = model, scheme, config, source
         self.trained = [p for p in model.parameters() if p.requires_grad] + scheme.parameters()
-        self.optimizer = torch.optim.Adam(self.trained, lr=config.learning_rate, fused=True)
+        self.optimizer = Adam(self.trained, lr=config.learning_rate)
         self.order = torch.Generator().manual_seed(config.seed)
         self.noise = torch.Generator(model.device).manual_seed(config.seed + 1)
         self._terms = compiled(synchronised(model, source.ranks), config, model.device, source.ranks)
@@ -141,7 +142,7 @@ class Descent:
             if slot != "step":
                 if value.shape != like.shape:
                     raise ValueError(f"optimizer.{key} of shape {tuple(value.shape)}")
-                # Fused Adam walks through memory: its moments must have the parameter's strides.
+                # The native step walks through memory: its moments must have the parameter's strides.
                 value = torch.empty_like(like).copy_(value)
             state.setdefault(int(index), {})[slot] = value
         if any(slots.keys() != {"step", "exp_avg", "exp_avg_sq"} for slots in state.values()):
