@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gmvae_fast._checks import check_integer, nearest
 from gmvae_fast._dense import Dense
+from gmvae_fast._dense_layers import DenseLayers
 
 NETWORKS = ("auto", "mlp", "conv")
 #: Default widths; not tuned per data set.
@@ -88,8 +89,8 @@ def _positive_integers(values: Any) -> tuple[int, ...]:
 
 def _mlp(shape: tuple[int, ...], latent_dim: int, widths: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
     size = math.prod(shape)
-    encoder = nn.Sequential(nn.Flatten(), *dense_layers((size, *widths, 2 * latent_dim)))
-    decoder = nn.Sequential(*dense_layers((latent_dim, *reversed(widths), size)), nn.Unflatten(1, shape))
+    encoder = DenseLayers(nn.Flatten(), *dense_layers((size, *widths, 2 * latent_dim)))
+    decoder = DenseLayers(*dense_layers((latent_dim, *reversed(widths), size)), nn.Unflatten(1, shape))
     return encoder, decoder
 
 
@@ -142,7 +143,7 @@ class ConvDecoder(nn.Module):
         self.sizes = _stage_sizes(output_shape[1:], len(channels))[::-1]
         self.first = (channels[-1], *self.sizes[0])
         hidden = 4 * channels[-1]
-        self.head = nn.Sequential(Dense(latent_dim, hidden), nn.SiLU(), Dense(hidden, math.prod(self.first)))
+        self.head = DenseLayers(Dense(latent_dim, hidden), nn.SiLU(), Dense(hidden, math.prod(self.first)))
         outward = (*reversed(channels), output_shape[0])
         self.stages = nn.ModuleList(transposed(a, b, 3, stride=2, padding=1) for a, b in pairwise(outward))
         # torch scales these by the output channels; an output value has 3/2 taps per axis in each input channel.

@@ -92,6 +92,7 @@ PYBIND11_MODULE(_cpu, m) {
   GMVAE_DEF(m, mixture_statistics);
   GMVAE_DEF(m, mixture_gradient);
   GMVAE_DEF(m, adam);
+  bind_dense_chain(m);
   bind_graph(m);
   bind_krylov(m);
   bind_neighbors(m);

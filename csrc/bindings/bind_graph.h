@@ -1,6 +1,9 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
+// Adds chains of dense layers.
+void bind_dense_chain(pybind11::module_& m);
+
 // Adds the graph kernels to the CPU module.
 void bind_graph(pybind11::module_& m);
 

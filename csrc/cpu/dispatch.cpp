@@ -6,6 +6,7 @@
 
 #include "kernels.h"
 #include "dispatch.h"
+#include "threads.h"
 
 namespace gmvae {
 namespace {
@@ -211,6 +212,24 @@ template void adam_cpu<float>(const AdamArgs<float>&, int);
 template void adam_cpu<double>(const AdamArgs<double>&, int);
 
 template <typename T>
+bool dense_chain_cpu(const DenseChainArgs<T>& args, int threads) {
+  GMVAE_CALL(dense_chain, T, args, threads);
+}
+template bool dense_chain_cpu<float>(const DenseChainArgs<float>&, int);
+template bool dense_chain_cpu<BFloat16>(const DenseChainArgs<BFloat16>&, int);
+
+template <typename T>
+bool dense_chain_backward_cpu(const DenseChainBackwardArgs<T>& args, int threads) {
+  GMVAE_CALL(dense_chain_backward, T, args, threads);
+}
+template bool dense_chain_backward_cpu<float>(const DenseChainBackwardArgs<float>&, int);
+template bool dense_chain_backward_cpu<BFloat16>(const DenseChainBackwardArgs<BFloat16>&, int);
+
+void round_arrays_cpu(const RoundArraysArgs<float>& args, int threads) {
+  GMVAE_CALL(round_arrays, float, args, threads);
+}
+
+template <typename T>
 void vector_exp_log_cpu(const T* x, std::int64_t n, bool log, T* out) {
   GMVAE_CALL(vector_exp_log, T, x, n, log, out);
 }
@@ -239,6 +258,14 @@ void set_instruction_set(const std::string& name) {
     valid += kNames[static_cast<int>(isa)];
   }
   throw std::invalid_argument("instruction set must be one of " + valid + " on this processor, got '" + name + "'");
+}
+
+std::uintptr_t openmp_runtime() {
+#if defined(_OPENMP)
+  return reinterpret_cast<std::uintptr_t>(&omp_in_parallel);
+#else
+  return 0;
+#endif
 }
 
 bool openmp_enabled() {

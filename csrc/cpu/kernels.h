@@ -1,6 +1,7 @@
 #pragma once
 // What each instruction-set build offers to dispatch.cpp, and the workspaces that it passes in.
 #include "gmvae/adam.h"
+#include "gmvae/dense_chain.h"
 #include "gmvae/graph.h"
 #include "gmvae/krylov.h"
 #include "gmvae/launch.h"
@@ -52,6 +53,12 @@ struct Workspace {
   bool self_tuned_weights(const SelfTunedArgs<T>&, int threads);                               \
   template <typename T>                                                                        \
   void adam(const AdamArgs<T>&, std::int64_t values, int threads);                             \
+  template <typename T>                                                                        \
+  bool dense_chain(const DenseChainArgs<T>&, int threads);                                     \
+  template <typename T>                                                                        \
+  bool dense_chain_backward(const DenseChainBackwardArgs<T>&, int threads);                    \
+  template <typename T>                                                                        \
+  void round_arrays(const RoundArraysArgs<T>&, int threads);                                   \
   template <typename T>                                                                        \
   void vector_exp_log(const T* x, std::int64_t n, bool log, T* out); /* n: a multiple of 16 */ \
   }

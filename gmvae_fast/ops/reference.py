@@ -8,9 +8,10 @@ Slow and memory-hungry ([N, K, D]); correct on every device.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -131,3 +132,28 @@ def mixture_statistics(
     else:
         second = torch.einsum("nk,nki,nkj->kij", gamma, diff, diff) + torch.diag_embed(gamma.T @ variance)
     return gamma.sum(0), first, second, evidence.sum()
+
+
+#: Codes of `Activation` in csrc/include/gmvae/dense_chain.h.
+ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2, "leaky_relu": 3}
+
+
+def dense_chain(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    activations: Sequence[int],
+    slopes: Sequence[float],
+    half: bool,
+) -> Tensor:
+    """activation(x W' + b) of layer after layer, in float32 or bfloat16: [N, in] -> [N, out]."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        for weight, bias, code, slope in zip(weights, biases, activations, slopes, strict=True):
+            x = nn.functional.linear(x, weight, bias)
+            if code == ACTIVATIONS["silu"]:
+                x = nn.functional.silu(x)
+            elif code == ACTIVATIONS["relu"]:
+                x = nn.functional.relu(x)
+            elif code == ACTIVATIONS["leaky_relu"]:
+                x = nn.functional.leaky_relu(x, slope)
+    return x
