@@ -54,12 +54,16 @@ void advance_range(const Coefficients<T>& c, const AdamTensor<T>& t, std::int64_
   std::copy(rest[3], rest[3] + size, t.square + i);
 }
 
+// Values that a thread takes at a time, as soon as it is there: one that sleeps between regions comes late.
+constexpr std::int64_t kChunk = kSerialEntries;
+
 }  // namespace
 
 template <typename T>
 void adam(const AdamArgs<T>& a, std::int64_t values, int threads) {
   const double weight = 1 - a.beta1;
-  for_each_range(values, values, threads, [&](std::int64_t begin, std::int64_t end) {
+  for_each_item((values + kChunk - 1) / kChunk, threads, [&](std::int64_t chunk, int) {
+    const std::int64_t begin = chunk * kChunk, end = std::min(values, begin + kChunk);
     for (std::int64_t i = 0; i < a.count; ++i) {
       const AdamTensor<T>& t = a.tensors[i];
       const std::int64_t low = std::max(begin, t.first) - t.first, high = std::min(end, t.first + t.size) - t.first;

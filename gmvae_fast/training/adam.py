@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
+from torch.optim import optimizer
 
 from gmvae_fast import _native
 from gmvae_fast.ops._library import plain_eager
 
-# Without its wrappers, for hooks must not run twice: a call of `Adam.step` below has passed through them.
+# Without its wrappers: hooks must not run twice.
 _torch_step: Callable[[torch.optim.Adam], Any] = inspect.unwrap(torch.optim.Adam.step)
 
 # A group, its tensors (which so stay alive while the kernel runs) and what the kernel reads of them.
@@ -26,8 +27,8 @@ _OTHER_RULES = ("weight_decay", "amsgrad", "maximize", "capturable", "differenti
 class Adam(torch.optim.Adam):
     """`torch.optim.Adam`, fused, with the same state; equal to it within rounding (arXiv 1412.6980).
 
-    torch's fused kernel enters a parallel region for every tensor. Here a step is one region: its values are shared out
-    evenly over the threads, whose number leaves the result bit-identical.
+    torch's fused kernel enters a parallel region for every tensor. Here a step is one region: the threads share its
+    values, whatever tensor these belong to, and their number leaves the result bit-identical.
 
     What has no native kernel takes torch's own step: parameters that are not float32 or float64 on the CPU or that have
     gaps in memory, gradients and moments in another order than their parameter, a tensor as learning rate, gradients
@@ -55,6 +56,20 @@ class Adam(torch.optim.Adam):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step along the gradients that are there; the value of ``closure``, which is called first if given."""
+        watched = (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or optimizer._global_optimizer_pre_hooks
+            or optimizer._global_optimizer_post_hooks
+            or torch.autograd.profiler._is_profiler_enabled
+        )
+        return self._watched_step(closure) if watched else self._step(closure)
+
+    # torch wraps the step of every class of optimisers, for hooks and profilers. Other work between two steps drives it
+    # out of the caches, and the wrapper then takes longer than this whole method.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -68,6 +83,8 @@ class Adam(torch.optim.Adam):
             _native.launch("adam", like, table, float(group["lr"]), *group["betas"], group["eps"])
             increment_version([parameter for parameter, *_ in tensors])
         return loss
+
+    _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
     def _native_passes(self) -> list[_Pass] | None:
         """What the kernel is called for; None where a tensor does not suit it."""

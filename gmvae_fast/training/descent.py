@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gmvae_fast.distributed import Share
-from gmvae_fast.model import GMVAE
+from gmvae_fast.model import GMVAE, LossTerms
 from gmvae_fast.train_config import TrainConfig
 from gmvae_fast.training.adam import Adam
 from gmvae_fast.training.compiling import compiled
@@ -60,7 +60,7 @@ class Descent:
         model, scheme, config, n = self.model, self.scheme, self.config, len(self.source)
         model.train()
         per_epoch = -(-n // config.batch_size)
-        total = torch.zeros(2, dtype=torch.float64, device=model.device)
+        sums: list[Tensor] = []
         beta = self.beta(epoch)
         for b, part in enumerate(self.source.steps(config.batch_size, self.order, model.device)):
             step = (epoch - 1) * per_epoch + b
@@ -79,14 +79,11 @@ class Descent:
                     standard_prior=standard_prior,
                     mixture=None if standard_prior else scheme.mixture(),
                 )
-            reconstruction, kl = terms.reconstruction, terms.kl
-            if part.weight is not None:
-                reconstruction, kl = part.weight * reconstruction, part.weight * kl
-            # Gradients are averaged over the processes: the mean over the batch has this process's share of it.
-            loss = (reconstruction + beta * kl).sum() * (self.source.ranks.size / part.size)
-            self.optimizer.zero_grad(set_to_none=True)
+            for parameter in self.trained:
+                parameter.grad = None
             with self.source.ranks.guarded():
-                loss.backward()
+                # Gradients are averaged over the processes: the mean over the batch has this process's share of it.
+                _descend(terms, beta, self.source.ranks.size / part.size, part.weight)
             average_gradients(scheme.parameters(), self.source.ranks)
             if config.gradient_clip is not None:
                 torch.nn.utils.clip_grad_norm_(self.trained, config.gradient_clip)
@@ -94,9 +91,11 @@ class Descent:
             if not standard_prior:
                 scheme.observe(terms, part.weight)
             with torch.no_grad():
-                total += torch.stack([reconstruction.sum(), kl.sum()])
+                for term in (terms.reconstruction, terms.kl):
+                    sums.append((term if part.weight is None else part.weight * term).sum())
         if model.learn_noise:
             self.update_noise()
+        total = torch.stack(sums).view(-1, 2).sum(0, dtype=torch.float64)
         first, second = (self.source.ranks.sum(total) / n).tolist()
         return first, second
 
@@ -150,3 +149,17 @@ class Descent:
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.order.set_state(generator["order"])
         self.noise.set_state(generator["noise"])
+
+
+def _descend(terms: LossTerms, beta: float, share: float, weight: Tensor | None) -> None:
+    """Gradients of share * sum_i weight_i (reconstruction_i + beta kl_i), ``weight`` None for 1.
+
+    The sum itself is not computed: each of its few small operations costs as much as a kernel, backward once more.
+    """
+    roots, upstream = [], []
+    for term, factor in ((terms.reconstruction, share), (terms.kl, share * beta)):
+        if term.requires_grad:  # not the KL where the encoder does not learn
+            each = term.new_full((1,), factor)
+            roots.append(term)
+            upstream.append(each.expand_as(term) if weight is None else each * weight)
+    torch.autograd.backward(roots, upstream)

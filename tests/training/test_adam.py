@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import optimizer as optimizers
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import gmvae_fast as gf
@@ -296,6 +297,23 @@ def test_hooks_run_once_a_step(settings):
         optimizer.step()
     assert seen == ["before", "after"]
     assert sum(event.count for event in found.key_averages() if event.key == "Optimizer.step#Adam.step") == 1
+
+
+def test_hooks_of_all_optimisers_run_once_a_step():
+    seen, trained = [], parameters([(4, 3)])
+    handles = [
+        optimizers.register_optimizer_step_pre_hook(lambda *_: seen.append("before")),
+        optimizers.register_optimizer_step_post_hook(lambda *_: seen.append("after")),
+    ]
+    try:
+        gradients(trained, 0)
+        Adam(trained).step()
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert seen == ["before", "after"]
+    Adam(trained).step()
+    assert seen == ["before", "after"]
 
 
 def test_a_graph_through_changed_parameters_is_refused():

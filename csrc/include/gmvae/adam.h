@@ -36,7 +36,7 @@ struct AdamPlan {
 template <typename T>
 AdamPlan advance_steps(const AdamArgs<T>& args);
 
-// One step. The values are shared out evenly, over the borders of tensors: one parallel region, and one result for
+// One step. The threads share the values, whatever tensor these belong to: one parallel region, and one result for
 // every number of threads.
 template <typename T>
 void adam_cpu(const AdamArgs<T>& args, int threads);
