@@ -16,6 +16,7 @@ from gmvae_fast import generation as generation
 from gmvae_fast import metrics as metrics
 from gmvae_fast import ops as ops
 from gmvae_fast import spectral as spectral
+from gmvae_fast._dense_layers import fuse_dense_layers as fuse_dense_layers
 from gmvae_fast._native import NativeStatus as NativeStatus
 from gmvae_fast._native import native_status as native_status
 from gmvae_fast.data import open_snapshots as open_snapshots

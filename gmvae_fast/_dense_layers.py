@@ -60,6 +60,36 @@ class DenseLayers(nn.Sequential):
         return x
 
 
+def fuse_dense_layers(network: nn.Module) -> nn.Module:
+    """Have the dense layers of an encoder or decoder of your own run as those of the built-in networks do.
+
+    Every `torch.nn.Sequential` in ``network`` becomes a subclass of it, in place, that runs dense layers which follow
+    each other, bare or with `SiLU`, `ReLU` or `LeakyReLU` after them, as one operator on a CPU. Modules, parameters,
+    names, hooks and, up to rounding, results stay; a subclass of `Sequential` is left alone. What torch.save writes of
+    such a network as a whole, rather than of its state_dict, needs this package to load.
+
+    Parameters
+    ----------
+    network : nn.Module
+
+    Returns
+    -------
+    nn.Module
+        ``network``.
+
+    Raises
+    ------
+    TypeError
+        When it is no module.
+    """
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}")
+    for module in network.modules():
+        if type(module) is nn.Sequential:
+            module.__class__ = DenseLayers
+    return network
+
+
 def _parts(modules: nn.Sequential) -> Iterator[nn.Module | list[_Layer]]:
     """The modules in their order, dense layers that follow each other together."""
     layers: list[_Layer] = []

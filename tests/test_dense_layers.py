@@ -197,3 +197,43 @@ def test_copies_are_whole():
     mine.load_state_dict(plain.state_dict())
     assert type(mine[1:4]) is DenseLayers
     torch.testing.assert_close(mine[0:3](x), plain[0:3](x), rtol=1e-5, atol=1e-5)
+
+
+@native
+def test_networks_of_ones_own(chains):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = nn.Sequential(nn.Linear(200, 256), nn.ReLU(), nn.Sequential(nn.Linear(256, 256), nn.ReLU()))
+            self.head = nn.Linear(256, 4)
+
+        def forward(self, x):
+            return self.head(self.block(x))
+
+    torch.manual_seed(0)
+    mine, x = Own(), torch.randn(ROWS, 200)
+    plain = copy.deepcopy(mine)
+    assert gf.fuse_dense_layers(mine) is mine
+    assert list(mine.state_dict()) == list(plain.state_dict())
+    torch.testing.assert_close(mine(x), plain(x), rtol=1e-5, atol=1e-5)
+    near(gradients(mine, x), gradients(plain, x), 1e-5)
+    assert chains == [1, 1] * 2
+    model = gf.GMVAE((200,), latent_dim=2, n_components=2, network=(mine, nn.Linear(2, 200)))
+    gf.fit(model, x.numpy(), gf.TrainConfig(epochs=2, warmup_epochs=1, batch_size=ROWS, n_init=1), progress=False)
+    assert len(chains) > 4
+
+
+def test_only_plain_sequentials_are_changed():
+    class Reversed(nn.Sequential):
+        def forward(self, x):
+            return super().forward(-x)
+
+    network = nn.ModuleList([Reversed(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2)])
+    gf.fuse_dense_layers(network)
+    assert [type(m) for m in network] == [Reversed, DenseLayers, nn.Linear]
+
+
+@pytest.mark.parametrize("given", [None, nn.Linear, torch.zeros(2)])
+def test_only_modules_can_be_fused(given):
+    with pytest.raises(TypeError, match=r"network must be a torch.nn.Module, got (NoneType|type|Tensor)"):
+        gf.fuse_dense_layers(given)

@@ -17,6 +17,7 @@ NAMES = [
     "TrainConfig",
     "data",
     "fit",
+    "fuse_dense_layers",
     "generation",
     "load",
     "metrics",
