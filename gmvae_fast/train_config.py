@@ -142,6 +142,14 @@ class TrainConfig:
     patience: int | None = None
     seed: int = 0
 
+    def __new__(cls, *args: Any, **values: Any) -> TrainConfig:
+        """Name the field that a misspelt one may stand for; dataclasses name only the misspelt one."""
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise TypeError(f"TrainConfig has no field {name!r}{nearest(name, known)}")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             hint = nearest(self.scheme, SCHEMES)

@@ -715,3 +715,10 @@ def test_config_checks_each_field(field, values):
     for value in values:
         with pytest.raises((TypeError, ValueError), match=f"{field} must be .*got "):
             gf.TrainConfig(**{field: value})
+
+
+def test_config_names_the_field_that_was_meant():
+    with pytest.raises(TypeError, match=r"TrainConfig has no field 'epoch'; did you mean 'epochs'\?"):
+        gf.TrainConfig(epoch=3)
+    with pytest.raises(TypeError, match=r"TrainConfig has no field 'zzz'$"):
+        gf.TrainConfig(zzz=3)

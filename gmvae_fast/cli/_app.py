@@ -147,11 +147,18 @@ _JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable resu
 
 def _print(result: Result, as_json: bool) -> None:
     if as_json and (result.text or result.data):  # processes of a distributed run but the first have neither
-        print(json.dumps(to_jsonable(result.data), indent=1, allow_nan=False))
+        _write(json.dumps(to_jsonable(result.data), indent=1, allow_nan=False))
     elif result.text:
-        print(printable(result.text))
+        _write(printable(result.text))
     if not result.passed:
         raise typer.Exit(FAILURE)
+
+
+def _write(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError as err:
+        raise OSError(err.errno, err.strerror, "standard output") from err
 
 
 def printable(text: str) -> str:

@@ -286,6 +286,17 @@ def test_the_completion_script_of_every_shell(run, shell):
         subprocess.run([program, "-n"], input=script, text=True, check=True)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_output_that_cannot_be_written_is_named(options):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "gmvae_fast.cli", "info", *options]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1
+    assert "No space left on device: 'standard output'" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
 def test_completion_script_is_shown():
     shown = subprocess.run(
         [SCRIPT, "--show-completion", "bash"],
