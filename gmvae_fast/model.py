@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gmvae_fast import ops
 from gmvae_fast._batches import Batches
@@ -123,7 +124,7 @@ class GMVAE(Normalised):
         out: Tensor = self.encoder(self.filled(x))
         _check_output("encoder", out, (x.shape[0], 2 * self.latent_dim))
         mean, log_var = out.to(x.dtype).split(self.latent_dim, dim=1)  # autocast leaves half precision
-        return mean, log_var.clamp(*_LOG_VAR_RANGE)
+        return mean, functional.hardtanh(log_var, *_LOG_VAR_RANGE)  # clamp, with one operator backward in place of four
 
     def decode(self, z: Tensor) -> Tensor:
         """Normalised snapshots [N, *input_shape] of latents [N, D]; 0 outside the mask, as in `normalise`."""
@@ -169,8 +170,10 @@ class GMVAE(Normalised):
 
     def _reconstruction(self, x: Tensor, z: Tensor) -> Tensor:
         """-log p(x | z) [N] of normalised snapshots, without the constant."""
-        squares = self.differences(self.decode(z), x).square().sum(tuple(range(1, x.ndim)))
-        return 0.5 * (squares * torch.exp(-self.log_noise) + self.known_values(x) * self.log_noise)
+        decoded = self.decode(z)
+        squares = _squares(decoded, x) if self.gaps is None else self.differences(decoded, x).square()
+        constant = 0.5 * self.log_noise * self.known_values(x)
+        return torch.addcmul(constant, squares.sum(tuple(range(1, x.ndim))), torch.exp(-self.log_noise), value=0.5)
 
     def _constant(self, x: Tensor) -> Tensor | float:
         """-log of the normalising factor of p(x | z) at tau = 1."""
@@ -420,6 +423,14 @@ def load_state(model: GMVAE, tensors: Mapping[str, Tensor], where: str, *, assig
         model.load_state_dict(dict(tensors), assign=assign)
     except RuntimeError as err:
         raise ModelFileError(f"{where}: the tensors do not fit the stored configuration ({err})") from err
+
+
+def _squares(decoded: Tensor, x: Tensor) -> Tensor:
+    """(decoded - x)^2 of two tensors [N, ...], in any order of the axes behind N; backward is one pass over memory."""
+    if decoded.ndim > 2 and not decoded.is_contiguous():
+        # Channels last, or the gradient would come in another order than that of `decoded`.
+        decoded, x = decoded.movedim(1, -1), x.movedim(1, -1)
+    return functional.mse_loss(decoded, x, reduction="none")
 
 
 def _check_output(name: str, value: Tensor, expected: tuple[int, ...]) -> None:

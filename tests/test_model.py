@@ -412,3 +412,39 @@ def test_losses_of_fields_do_not_depend_on_the_order_in_memory(shape):
     model.encoder.stages[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].stride(1)))
     model.loss_terms(x, None, noise=noise)
     assert seen == [12 if len(shape) == 2 else 1]  # channels last, where torch has that order
+
+
+# --- the reconstruction term ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (3, 4, 5), (2, 3, 4, 5)])
+def test_reconstruction_is_the_gaussian_of_the_decoded_field(shape, last):
+    decoder = nn.Sequential(nn.Linear(2, math.prod(shape)), nn.Unflatten(1, shape))
+    model = gf.GMVAE(shape, network=(nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 4)), decoder)).double()
+    model.log_noise.fill_(0.3)
+    x, z = torch.randn(6, *shape, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+    decoded = decoder(z).detach()
+    if last and len(shape) > 1:
+        order = (0, *range(2, len(shape) + 1), 1)
+        x, decoded = (t.permute(order).contiguous().movedim(-1, 1) for t in (x, decoded))
+    decoded.requires_grad_()
+    model.decode = lambda _: decoded
+    normal = torch.distributions.Normal(decoded, math.exp(0.15))
+    constant = 0.5 * math.log(2 * math.pi) * math.prod(shape)
+    expected = -normal.log_prob(x).flatten(1).sum(1) - constant
+    found, upstream = model._reconstruction(x, z), torch.randn(6, dtype=torch.float64)
+    torch.testing.assert_close(found, expected)
+    (gradient,) = torch.autograd.grad(found, decoded, upstream)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, decoded, upstream)[0])
+    assert gradient.stride() == decoded.stride(), "what decodes must not have to reorder it"
+
+
+def test_log_variances_are_bounded_and_do_not_learn_beyond():
+    model = gf.GMVAE((4,), network=(nn.Identity(), nn.Linear(2, 4)))
+    x = torch.tensor([[0.0, 0.0, -30.0, 3.0], [0.0, 0.0, 20.0, torch.nan]], requires_grad=True)
+    _, log_var = model.encode(x)
+    torch.testing.assert_close(log_var, torch.tensor([[-20.0, 3.0], [10.0, torch.nan]]), equal_nan=True)
+    log_var[:, 0].sum().backward(retain_graph=True)
+    log_var[0, 1].backward()
+    assert x.grad[:, 2:].tolist() == [[0.0, 1.0], [0.0, 0.0]]
