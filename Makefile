@@ -88,7 +88,7 @@ sanitize: setup  ## operator tests on a CPU module built with AddressSanitizer a
 	GMVAE_BUILD_DIR=build/sanitize GMVAE_CUDA=OFF CMAKE_ARGS=-DGMVAE_SANITIZE=ON \
 	  $(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/sanitized .
 	LD_PRELOAD="$(RUNTIME)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized \
-	  $(BIN)/python -P -m pytest -q --capture=sys tests/ops --deselect tests/ops/test_cuda_math.py
+	  $(BIN)/python -P -m pytest -q --capture=sys tests/ops tests/training/test_adam.py --deselect tests/ops/test_cuda_math.py
 
 # Up to BENCH_N = 1000000: then the grid of neighbour searches alone takes half an hour.
 BENCH_N ?= 200000

@@ -100,7 +100,7 @@ def plain(case: Case, run: Run, x: np.ndarray[Any, Any]) -> PlainTraining:
     mine = PlainGMVAE(*networks, case.n_components, case.latent_dim)
     for name in ("log_weights", "means", "log_vars"):
         getattr(mine, name).copy_(getattr(model.prior.get(), name))
-    rows = model.normalise(torch.from_numpy(x))
+    rows = model.normalise(torch.from_numpy(x)).contiguous()  # as one's own code would have them
     noise = torch.randn(case.batch_size, case.latent_dim, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         terms = model.loss_terms(rows[: case.batch_size], None, noise=noise)

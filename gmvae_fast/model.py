@@ -117,6 +117,11 @@ class GMVAE(Normalised):
         self.learn_noise = learn_noise
         self.register_buffer("log_noise", torch.zeros(()))  # log tau^2
 
+    @property
+    def channels_last(self) -> bool:
+        """Whether the encoder takes fields in this order in memory."""
+        return isinstance(self.encoder, ConvEncoder)
+
     # -- pieces ----------------------------------------------------------------------------------------------
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,7 +153,7 @@ class GMVAE(Normalised):
         ``standard_prior`` replaces the mixture by N(0, I) (the warm-up), ``mixture`` by another one. Draws come from
         ``generator``, unless they are given as ``noise`` [N, D].
         """
-        if isinstance(self.encoder, ConvEncoder):  # once, for the encoder and for the difference from what is decoded
+        if self.channels_last:  # once, for the encoder and for the difference from what is decoded
             x = channels_last(x)
         mean, log_var = self.encode(x)
         if noise is None:

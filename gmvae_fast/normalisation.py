@@ -13,6 +13,7 @@ from gmvae_fast._batches import Batches
 from gmvae_fast.data.incomplete import IncompleteMoments
 from gmvae_fast.data.moments import Moments
 from gmvae_fast.networks import check_input_shape
+from gmvae_fast.ops._normalise import normalised
 
 
 class Normalised(nn.Module):
@@ -73,6 +74,11 @@ class Normalised(nn.Module):
         return (~varies).nonzero().flatten().tolist()
 
     @property
+    def channels_last(self) -> bool:
+        """Whether `normalise` puts fields into this order in memory, where it can do so on the way."""
+        return False
+
+    @property
     def n_values(self) -> int:
         """Values of one snapshot that count: channels times cells inside the mask."""
         cells = math.prod(self.input_shape[1:]) if self.mask is None else int(self.mask.sum())
@@ -84,7 +90,7 @@ class Normalised(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """Data units -> network units; 0 outside the mask."""
-        return self._masked((x - self.offset).div_(self.scale))
+        return normalised(x, self.offset, self.scale, self.mask, channels_last=self.channels_last)
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Network units -> data units; 0 outside the mask."""

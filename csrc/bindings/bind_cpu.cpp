@@ -5,6 +5,7 @@
 #include "bind_args.h"
 #include "bind_graph.h"
 #include "gmvae/adam.h"
+#include "gmvae/normalise.h"
 #include "../cpu/dispatch.h"
 
 namespace {
@@ -61,6 +62,14 @@ void mixture_gradient(Ptr moments, int sets, double sign, Ptr log_vars, Ptr grad
                                   out<T>(grad_means), out<T>(grad_log_vars), k, d});
 }
 
+template <typename T>
+void normalise(Ptr x, Ptr offset, Ptr scale, Ptr mask, Ptr result, bool channels_last, Int n, Int channels, Int cells,
+               int threads) {
+  gmvae::normalise_cpu<T>(
+      {in<T>(x), in<T>(offset), in<T>(scale), in<bool>(mask), out<T>(result), channels_last, n, channels, cells},
+      threads);
+}
+
 // tensors: for each one the addresses of parameter, gradient, running means, step count, and the number of values.
 template <typename T>
 void adam(const std::vector<Ptr>& tensors, double learning_rate, double beta1, double beta2, double epsilon,
@@ -92,6 +101,7 @@ PYBIND11_MODULE(_cpu, m) {
   GMVAE_DEF(m, mixture_statistics);
   GMVAE_DEF(m, mixture_gradient);
   GMVAE_DEF(m, adam);
+  GMVAE_DEF(m, normalise);
   bind_dense_chain(m);
   bind_graph(m);
   bind_krylov(m);

@@ -230,6 +230,13 @@ void round_arrays_cpu(const RoundArraysArgs<float>& args, int threads) {
 }
 
 template <typename T>
+void normalise_cpu(const NormaliseArgs<T>& args, int threads) {
+  GMVAE_CALL(normalise, T, args, threads);
+}
+template void normalise_cpu<float>(const NormaliseArgs<float>&, int);
+template void normalise_cpu<double>(const NormaliseArgs<double>&, int);
+
+template <typename T>
 void vector_exp_log_cpu(const T* x, std::int64_t n, bool log, T* out) {
   GMVAE_CALL(vector_exp_log, T, x, n, log, out);
 }

@@ -6,6 +6,7 @@
 #include "gmvae/krylov.h"
 #include "gmvae/launch.h"
 #include "gmvae/neighbors.h"
+#include "gmvae/normalise.h"
 
 // Per-call tables of the mixture and per-thread scratch; allocated by dispatch.cpp, outside parallel regions.
 namespace gmvae {
@@ -59,6 +60,8 @@ struct Workspace {
   bool dense_chain_backward(const DenseChainBackwardArgs<T>&, int threads);                    \
   template <typename T>                                                                        \
   void round_arrays(const RoundArraysArgs<T>&, int threads);                                   \
+  template <typename T>                                                                        \
+  void normalise(const NormaliseArgs<T>&, int threads);                                        \
   template <typename T>                                                                        \
   void vector_exp_log(const T* x, std::int64_t n, bool log, T* out); /* n: a multiple of 16 */ \
   }
