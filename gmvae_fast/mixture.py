@@ -109,7 +109,11 @@ class MixturePrior(nn.Module):
         """Exact responsibilities of posteriors, or p(c | z) of points (``log_var`` None): [N, K]."""
         if log_var is None:
             return ops.log_responsibilities(mean, *self.parameters_tuple)[0].exp()
-        return torch.softmax(self.log_weights - self.component_kl(mean, log_var), 1)
+        return self.assigned(self.component_kl(mean, log_var))
+
+    def assigned(self, kl: Tensor) -> Tensor:
+        """Exact responsibilities of posteriors whose `component_kl` [N, K] is known: [N, K]."""
+        return torch.softmax(self.log_weights - kl, 1)
 
 
 def sample_mixture(

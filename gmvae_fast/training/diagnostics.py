@@ -64,8 +64,8 @@ def diagnose(prior: MixturePrior, latents: Latents) -> dict[str, Any]:
     """The fields `DIAGNOSTICS` of an `EpochRecord`."""
     mean, log_var = latents.mean, latents.log_var
     with torch.no_grad():
-        gamma = prior.responsibilities(mean, log_var).double()
-        kl = prior.component_kl(mean, log_var).double()
+        kl = prior.component_kl(mean, log_var)
+        gamma, kl = prior.assigned(kl).double(), kl.double()
         n, total = len(latents.source), latents.source.total
         weight = total(gamma)
         per_component = total(gamma * kl) / weight.clamp_min(1e-300)
