@@ -6,7 +6,7 @@ from importlib.metadata import version as _version
 
 if _os.path.basename(_sys.argv[0] if _sys.argv else "") == "gmvae-fast":
     # For the command only, and before torch loads OpenMP: idle threads sleep instead of spinning. On cores shared
-    # with other work spinning made small training steps up to ten times slower; on quiet cores it gains a few hundredths.
+    # with other work spinning made small training steps up to ten times slower; on quiet cores it gains little.
     _os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from gmvae_fast import baselines as baselines
