@@ -9,6 +9,7 @@ import gmvae_fast as gf
 from gmvae_fast import _dense_layers
 from gmvae_fast._dense_layers import DenseLayers
 from gmvae_fast.ops import _dense_chain
+from gmvae_fast.training.run import Run
 
 native = pytest.mark.skipif(
     not _dense_chain.available(), reason="this torch has no stable C interface, or another OpenMP runtime"
@@ -237,3 +238,31 @@ def test_only_plain_sequentials_are_changed():
 def test_only_modules_can_be_fused(given):
     with pytest.raises(TypeError, match=r"network must be a torch.nn.Module, got (NoneType|type|Tensor)"):
         gf.fuse_dense_layers(given)
+
+
+@native
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_interrupted_run_goes_on_bit_for_bit(monkeypatch, tmp_path, chains, precision):
+    class Interrupted(Exception):
+        pass
+
+    def stops(run, epoch=Run.one_epoch):
+        if run.epoch == 3:
+            raise Interrupted
+        return epoch(run)
+
+    def model():
+        return gf.GMVAE((200,), latent_dim=2, n_components=2, widths=(256, 256), seed=1)
+
+    x = torch.randn(300, 200, generator=torch.Generator().manual_seed(0)).numpy()
+    config = gf.TrainConfig(epochs=5, warmup_epochs=2, batch_size=128, n_init=2, precision=precision)
+    undisturbed, resumed = model(), model()
+    gf.fit(undisturbed, x, config, progress=False)
+    assert chains
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "one_epoch", stops)
+        with pytest.raises(Interrupted):
+            gf.fit(model(), x, config, checkpoint=tmp_path / "run", progress=False)
+    gf.fit(resumed, x, config, checkpoint=tmp_path / "run", progress=False)
+    for a, b in zip(undisturbed.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
