@@ -722,3 +722,16 @@ def test_config_names_the_field_that_was_meant():
         gf.TrainConfig(epoch=3)
     with pytest.raises(TypeError, match=r"TrainConfig has no field 'zzz'$"):
         gf.TrainConfig(zzz=3)
+
+
+def test_the_mean_loss_counts_every_step(monkeypatch):
+    """However many steps an epoch has, and wherever their sums are put together."""
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    config = gf.TrainConfig(epochs=2, warmup_epochs=1, batch_size=4, n_init=1)
+    losses = []
+    for kept in (2, 6, 26, 512):
+        monkeypatch.setattr("gmvae_fast.training.descent._KEPT_SUMS", kept)
+        history = gf.fit(gf.GMVAE((4,), latent_dim=2, n_components=2, seed=0), x, config, progress=False)
+        losses.append([epoch.loss for epoch in history.epochs])
+    np.testing.assert_allclose(losses, losses[:1] * 4, rtol=1e-6)
+    assert len(losses[0]) == 2

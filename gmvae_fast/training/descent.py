@@ -15,6 +15,7 @@ from gmvae_fast.training.compiling import compiled
 from gmvae_fast.training.schemes import Scheme
 from gmvae_fast.training.synchronised import average_gradients, synchronised
 
+_KEPT_SUMS = 512  # numbers, two a step
 _SMALLEST_NOISE = 1e-6  # of tau^2: float32 data cannot be described better
 
 
@@ -60,7 +61,8 @@ class Descent:
         model, scheme, config, n = self.model, self.scheme, self.config, len(self.source)
         model.train()
         per_epoch = -(-n // config.batch_size)
-        sums: list[Tensor] = []
+        total = torch.zeros(2, dtype=torch.float64, device=model.device)
+        sums: list[Tensor] = []  # of the last steps: adding two numbers at every step takes as long as a kernel
         beta = self.beta(epoch)
         for b, part in enumerate(self.source.steps(config.batch_size, self.order, model.device)):
             step = (epoch - 1) * per_epoch + b
@@ -93,9 +95,11 @@ class Descent:
             with torch.no_grad():
                 for term in (terms.reconstruction, terms.kl):
                     sums.append((term if part.weight is None else part.weight * term).sum())
+                if len(sums) >= _KEPT_SUMS:
+                    _add_pairs(total, sums)
+        _add_pairs(total, sums)
         if model.learn_noise:
             self.update_noise()
-        total = torch.stack(sums).view(-1, 2).sum(0, dtype=torch.float64)
         first, second = (self.source.ranks.sum(total) / n).tolist()
         return first, second
 
@@ -149,6 +153,13 @@ class Descent:
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.order.set_state(generator["order"])
         self.noise.set_state(generator["noise"])
+
+
+def _add_pairs(total: Tensor, numbers: list[Tensor]) -> None:
+    """Add ``numbers``, of which none is left, to ``total`` [2]: even ones to the first, odd ones to the second."""
+    if numbers:
+        total += torch.stack(numbers).view(-1, 2).sum(0, dtype=torch.float64)
+        numbers.clear()
 
 
 def _descend(terms: LossTerms, beta: float, share: float, weight: Tensor | None) -> None:
