@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gmvae_fast._checks import check_integer, nearest
 from gmvae_fast._dense import Dense
 from gmvae_fast._dense_layers import DenseLayers
+from gmvae_fast.ops._normalise import CHANNELS_LAST
 
 NETWORKS = ("auto", "mlp", "conv")
 #: Default widths; not tuned per data set.
@@ -25,7 +26,6 @@ MLP_WIDTHS = (256, 128)
 CONV_CHANNELS = (16, 32, 64, 64)
 _CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def build_networks(
@@ -169,7 +169,7 @@ def _convolutions(x: Tensor) -> contextlib.AbstractContextManager[Any]:
 
 def channels_last(x: Tensor) -> Tensor:
     """``x`` [N, C, *grid] in the order in memory in which convolutions are fastest, on CPUs and tensor cores."""
-    layout = _CHANNELS_LAST.get(x.ndim - 2)
+    layout = CHANNELS_LAST.get(x.ndim)
     return x if layout is None else x.contiguous(memory_format=layout)
 
 

@@ -13,7 +13,7 @@ from gmvae_fast._batches import Batches
 from gmvae_fast.data.incomplete import IncompleteMoments
 from gmvae_fast.data.moments import Moments
 from gmvae_fast.networks import check_input_shape
-from gmvae_fast.ops._normalise import normalised
+from gmvae_fast.ops._normalise import masked, normalised
 
 
 class Normalised(nn.Module):
@@ -86,7 +86,7 @@ class Normalised(nn.Module):
 
     def _masked(self, x: Tensor) -> Tensor:
         """Zero outside the mask, whatever stood there."""
-        return x if self.mask is None else torch.where(self.mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
+        return masked(x, self.mask)
 
     def normalise(self, x: Tensor) -> Tensor:
         """Data units -> network units; 0 outside the mask."""

@@ -193,24 +193,28 @@ class Matrix {
   T* data() const { return data_; }
   void* handle() const { return handle_; }
 
-  // x weight', both [rows, .] and [columns, .]; false inside when it fails.
-  static Matrix product(const TorchProducts& torch, const Matrix& x, const Matrix& weight, const Matrix& transposed,
-                        std::int64_t rows, std::int64_t columns) {
-    Matrix result;
-    if (!x || !weight || !transposed) return result;
+  // x weight', of x [rows, inner] and weight [columns, inner] in memory of the given strides; false when it fails.
+  static Matrix product(const TorchProducts& torch, const Matrix& x, std::int64_t rows, const T* weight,
+                        std::int64_t columns, std::int64_t inner, std::int64_t row_stride, std::int64_t column_stride) {
+    if (!x) return {};
     if (torch.linear) {
-      void* address = nullptr;
+      const Matrix factor(torch, weight, columns, inner, row_stride, column_stride);
+      Matrix result;
+      void *handle = nullptr, *address = nullptr;
+      if (!factor || torch.linear(x.handle_, factor.handle_, nullptr, "none", nullptr, 0, nullptr, &handle) != 0) {
+        return {};
+      }
       result.torch_ = &torch;
-      const bool made =
-          torch.linear(x.handle_, weight.handle_, nullptr, "none", nullptr, 0, nullptr, &result.handle_) == 0;
-      if (!made) result.handle_ = nullptr;
-      if (made && torch.data(result.handle_, &address) == 0) result.data_ = static_cast<T*>(address);
+      result.handle_ = handle;
+      if (torch.data(handle, &address) != 0) return {};
+      result.data_ = static_cast<T*>(address);
       return result;
     }
+    const Matrix factor(torch, weight, inner, columns, column_stride, row_stride);
     std::unique_ptr<T[]> memory(new T[static_cast<std::size_t>(rows * columns)]);
-    result = Matrix(torch, memory.get(), rows, columns, columns);
+    Matrix result(torch, memory.get(), rows, columns, columns);
     result.memory_ = std::move(memory);
-    if (!result || torch.mm_out(result.handle_, x.handle_, transposed.handle_) != 0) result = Matrix();
+    if (!factor || !result || torch.mm_out(result.handle_, x.handle_, factor.handle_) != 0) return {};
     return result;
   }
 
@@ -246,9 +250,8 @@ bool rows_forward(const DenseChainArgs<T>& a, std::int64_t begin, std::int64_t r
   Matrix<T> x(a.torch, a.x + begin * a.widths[0], rows, a.widths[0], a.widths[0]);
   for (int l = 0; l < a.layers; ++l) {
     const std::int64_t in = a.widths[l], out = a.widths[l + 1];
-    const Matrix<T> weight(a.torch, a.weights[l], out, in, in), transposed(a.torch, a.weights[l], in, out, 1, in);
-    Matrix<T> z = Matrix<T>::product(a.torch, x, weight, transposed, rows, out);
-    if (!z || !z.data()) return false;
+    Matrix<T> z = Matrix<T>::product(a.torch, x, rows, a.weights[l], out, in, in, 1);
+    if (!z) return false;
     T* const kept = a.outputs[l] ? a.outputs[l] + begin * out : nullptr;
     T* const derivative = a.derivatives[l] ? a.derivatives[l] + begin * out : nullptr;
     activate(a.activations[l], z.data(), a.biases[l], rows, out, a.slopes[l], kept ? kept : z.data(), derivative);
@@ -267,9 +270,8 @@ bool rows_backward(const DenseChainBackwardArgs<T>& a, std::int64_t begin, std::
   for (int l = last; l > 0 || (l == 0 && a.grad_x); --l) {
     const std::int64_t in = a.widths[l], out = a.widths[l + 1];
     const Matrix<T> grad(a.torch, (a.before[l] ? a.before[l] : a.grad) + begin * out, rows, out, out);
-    const Matrix<T> weight(a.torch, a.weights[l], in, out, 1, in), transposed(a.torch, a.weights[l], out, in, in);
-    const Matrix<T> of_input = Matrix<T>::product(a.torch, grad, weight, transposed, rows, in);
-    if (!of_input || !of_input.data()) return false;
+    const Matrix<T> of_input = Matrix<T>::product(a.torch, grad, rows, a.weights[l], in, out, 1, in);
+    if (!of_input) return false;
     const T* const factor = l > 0 && a.derivatives[l - 1] ? a.derivatives[l - 1] + begin * in : nullptr;
     multiply(of_input.data(), factor, rows * in, (l > 0 ? a.before[l - 1] : a.grad_x) + begin * in);
   }

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gmvae_fast import _native
 from gmvae_fast.ops import reference
+from gmvae_fast.ops._library import contiguous, pointer
 from gmvae_fast.ops._torch_products import torch_products
 from gmvae_fast.ops.reference import ACTIVATIONS as ACTIVATIONS
 
@@ -43,16 +44,13 @@ def _forward(
     keep: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Result, and what the backward pass needs: outputs but the last, derivatives; in bfloat16 x and weights."""
-    x, weights, biases = x.contiguous(), [w.contiguous() for w in weights], [_dense(b) for b in biases]
-    halves: list[Tensor] = []
-    threads = torch.get_num_threads()
-    factors = weights
+    x, weights, biases = x.contiguous(), [w.contiguous() for w in weights], contiguous(*biases)
+    factors, halves, threads = weights, [], torch.get_num_threads()
     if half:
         arrays = weights if x.dtype == torch.bfloat16 else [*weights, x]
-        rounded = [torch.empty_like(a, dtype=torch.bfloat16) for a in arrays]
-        _native.cpu.round_arrays(_pointers(arrays), [a.numel() for a in arrays], _pointers(rounded), threads)
-        factors, x = rounded[: len(weights)], rounded[-1] if len(rounded) > len(weights) else x
-        halves = [*factors, x] if len(rounded) > len(weights) else factors
+        halves = [torch.empty_like(a, dtype=torch.bfloat16) for a in arrays]
+        _native.cpu.round_arrays(_pointers(arrays), [a.numel() for a in arrays], _pointers(halves), threads)
+        factors, x = halves[: len(weights)], (*halves, x)[len(weights)]
     n, last = x.shape[0], len(weights) - 1
     outputs = [x.new_empty(n, w.shape[0]) if keep or i == last else None for i, w in enumerate(weights)]
     derivatives = [
@@ -165,6 +163,13 @@ torch.library.register_fake("gmvae_fast::dense_chain", _forward_fake, lib=_lib)
 torch.library.register_fake("gmvae_fast::dense_chain_backward", _backward_fake, lib=_lib)
 
 
+def _run(*arguments: Any) -> tuple[Tensor, list[Tensor]]:
+    """`_forward`, as an operator where something traces."""
+    function = torch.ops.gmvae_fast.dense_chain if torch.compiler.is_compiling() else _forward
+    found: tuple[Tensor, list[Tensor]] = function(*arguments)
+    return found
+
+
 class _Chain(torch.autograd.Function):
     """Differentiable in x, weights and biases; twice by torch's own layers."""
 
@@ -179,51 +184,40 @@ class _Chain(torch.autograd.Function):
         *parameters: Tensor | None,
     ) -> Tensor:
         """``parameters``: all weights, then all biases."""
-        weights: list[Any] = list(parameters[:layers])
-        biases = list(parameters[layers:])
-        compiling = torch.compiler.is_compiling()
-        function = torch.ops.gmvae_fast.dense_chain if compiling else _forward
-        result, kept = function(x, weights, biases, activations, slopes, half, True)
+        weights, biases = list(parameters[:layers]), list(parameters[layers:])
+        result, kept = _run(x, weights, biases, activations, slopes, half, True)
         ctx.save_for_backward(x, *parameters, *kept)
         ctx.layers, ctx.activations, ctx.slopes, ctx.half = layers, activations, slopes, half
-        out: Tensor = result
-        return out
+        return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         layers = ctx.layers
         x, *rest = ctx.saved_tensors
         weights, biases, kept = rest[:layers], rest[layers : 2 * layers], rest[2 * layers :]
-        wanted = ctx.needs_input_grad
-        options = ctx.activations, ctx.slopes, ctx.half
+        of_x, of_parameters = ctx.needs_input_grad[0], ctx.needs_input_grad[5:]
         if torch.is_grad_enabled():
-            return _differentiable(grad, x, weights, biases, options, wanted)
+            again = reference.dense_chain(x, weights, biases, ctx.activations, ctx.slopes, ctx.half)
+            first, *others = _gradients(again, [x, *weights, *biases], grad, [of_x, *of_parameters])
+            return first, None, None, None, None, *others
         with_bias = [b is not None for b in biases]
         function = torch.ops.gmvae_fast.dense_chain_backward if torch.compiler.is_compiling() else _backward
-        of_weights = any(wanted[5:])
-        to_x, found = function(grad, x, kept, weights, with_bias, ctx.activations, ctx.half, wanted[0], of_weights)
+        of_weights = any(of_parameters)
+        to_x, found = function(grad, x, kept, weights, with_bias, ctx.activations, ctx.half, of_x, of_weights)
         gradients: list[Tensor | None] = [None] * (2 * layers)
         if of_weights:
             of_biases = iter(found[layers:])
             gradients = [*found[:layers], *(next(of_biases) if b else None for b in with_bias)]
-        return to_x.to(x.dtype) if wanted[0] else None, None, None, None, None, *gradients
+        return to_x.to(x.dtype) if of_x else None, None, None, None, None, *gradients
 
 
-def _differentiable(
-    grad: Tensor,
-    x: Tensor,
-    weights: list[Tensor],
-    biases: list[Tensor | None],
-    options: tuple[list[int], list[float], bool],
-    wanted: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
-    """Gradients that can be differentiated again."""
-    inputs = [x, *weights, *biases]
-    needed = [t for t, w in zip(inputs, (wanted[0], *wanted[5:]), strict=True) if w and t is not None]
-    result = reference.dense_chain(x, weights, biases, *options)
+def _gradients(
+    result: Tensor, inputs: Sequence[Tensor | None], grad: Tensor, wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """Those of the ``inputs`` that are ``wanted``, to be differentiated again."""
+    needed = [t for t, w in zip(inputs, wanted, strict=True) if w and t is not None]
     found = iter(torch.autograd.grad(result, needed, grad, create_graph=True))
-    to = [next(found) if w and t is not None else None for t, w in zip(inputs, (wanted[0], *wanted[5:]), strict=True)]
-    return to[0], None, None, None, None, *to[1:]
+    return [next(found) if w else None for w in wanted]
 
 
 def dense_chain(
@@ -241,14 +235,8 @@ def dense_chain(
     ):
         out: Tensor = _Chain.apply(x, len(weights), activations, slopes, half, *weights, *biases)  # type: ignore[no-untyped-call]
         return out
-    function = torch.ops.gmvae_fast.dense_chain if torch.compiler.is_compiling() else _forward
-    result: Tensor = function(x, list(weights), list(biases), activations, slopes, half, False)[0]
-    return result
-
-
-def _dense(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
+    return _run(x, list(weights), list(biases), activations, slopes, half, False)[0]
 
 
 def _pointers(tensors: Sequence[Tensor | None]) -> list[int]:
-    return [0 if t is None else t.data_ptr() for t in tensors]
+    return [pointer(t) for t in tensors]

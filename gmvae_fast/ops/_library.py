@@ -37,11 +37,11 @@ _lib.define(
 )
 
 
-def _pointer(tensor: Tensor | None) -> int:
+def pointer(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+def contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
     return [None if t is None else t.contiguous() for t in tensors]
 
 
@@ -120,18 +120,18 @@ def _log_responsibilities_backward(
     need_z: bool,
     need_mixture: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    arguments = _contiguous(z, log_weights, means, scale)
-    upstream = _contiguous(log_resp, grad_resp, grad_prob)
+    arguments = contiguous(z, log_weights, means, scale)
+    upstream = contiguous(log_resp, grad_resp, grad_prob)
     (n, d), k = z.shape, means.shape[0]
     grad_z = z.new_empty(n if need_z else 0, d)
     moments, workspace = _moments(z, n, k, d, scale, 1) if need_mixture else (None, None)
-    outputs = [grad_z.data_ptr() if need_z else 0, _pointer(moments), _pointer(workspace)]
+    outputs = [grad_z.data_ptr() if need_z else 0, pointer(moments), pointer(workspace)]
     _native.launch(
         "log_responsibilities_backward",
         z,
-        *(_pointer(t) for t in arguments),
+        *(pointer(t) for t in arguments),
         _covariance(scale),
-        *(_pointer(t) for t in upstream),
+        *(pointer(t) for t in upstream),
         *(*outputs, n, k, d),
     )
     if moments is None:
@@ -214,10 +214,10 @@ def _mixture_kl_pass(
     _native.launch(
         "mixture_kl",
         mean,
-        *(mean.data_ptr(), log_var.data_ptr(), _pointer(z)),
+        *(mean.data_ptr(), log_var.data_ptr(), pointer(z)),
         *(log_weights.data_ptr(), means.data_ptr(), scale.data_ptr(), _covariance(scale)),
         *(assignment, detach, kl.data_ptr(), *gradients, n, k, d),
-        *(moments.data_ptr() if with_moments else 0, _pointer(workspace)),
+        *(moments.data_ptr() if with_moments else 0, pointer(workspace)),
     )
     return kl, grad_mean, grad_log_var, grad_z, moments
 
@@ -257,12 +257,12 @@ def _mixture_kl_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     (n, d), k = mean.shape, means.shape[0]
     moments, workspace = _moments(mean, n, k, d, scale, _sets(assignment, detach))
-    arguments = _contiguous(mean, log_var, z, log_weights, means, scale)
+    arguments = contiguous(mean, log_var, z, log_weights, means, scale)
     grad = grad.contiguous()
     _native.launch(
         "mixture_statistics",
         mean,
-        *(_pointer(t) for t in arguments),
+        *(pointer(t) for t in arguments),
         *(
             _covariance(scale),
             assignment,
@@ -380,20 +380,20 @@ def _mixture_statistics(
     row_weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Moments and log evidence; with ``row_weight`` [N] the evidence stays 0, for the kernels weigh moments only."""
-    arguments = _contiguous(mean, log_var, None, log_weights, means, scale)
-    (row_weight,) = _contiguous(row_weight)
+    arguments = contiguous(mean, log_var, None, log_weights, means, scale)
+    (row_weight,) = contiguous(row_weight)
     (n, d), k = mean.shape, means.shape[0]
     moments, workspace = _moments(mean, n, k, d, scale, 1)
     evidence = mean.new_zeros((), dtype=torch.float64)
     _native.launch(
         "mixture_statistics",
         mean,
-        *(_pointer(t) for t in arguments),
+        *(pointer(t) for t in arguments),
         *(
             _covariance(scale),
             ASSIGNMENTS["exact"],
             False,
-            _pointer(row_weight),
+            pointer(row_weight),
             moments.data_ptr(),
             evidence.data_ptr() if row_weight is None else 0,
             workspace.data_ptr(),

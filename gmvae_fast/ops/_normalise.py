@@ -12,7 +12,8 @@ from gmvae_fast.ops._library import plain_eager
 
 #: Values below which torch stays on one thread, so that there is no parallel region to save.
 SMALL = 1 << 15
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+#: By the number of axes of [N, C, *grid].
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def normalised(
@@ -36,14 +37,18 @@ def normalised(
     Tensor [N, C, *grid]
     """
     if not _suits(x, offset, scale, mask):
-        value = (x - offset).div_(scale)
-        return value if mask is None else torch.where(mask, value, torch.zeros((), dtype=value.dtype, device=x.device))
-    layout = _CHANNELS_LAST.get(x.ndim) if channels_last else None
+        return masked((x - offset).div_(scale), mask)
+    layout = CHANNELS_LAST.get(x.ndim) if channels_last else None
     out = torch.empty_like(x) if layout is None else torch.empty_like(x, memory_format=layout)
     n, channels, *grid = x.shape
     pointers = (x.data_ptr(), offset.data_ptr(), scale.data_ptr(), 0 if mask is None else mask.data_ptr())
     _native.launch("normalise", x, *pointers, out.data_ptr(), layout is not None, n, channels, math.prod(grid))
     return out
+
+
+def masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """``x`` [N, C, *grid], zero outside the ``mask``, whatever stood there."""
+    return x if mask is None else torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
 def _suits(x: Tensor, offset: Tensor, scale: Tensor, mask: Tensor | None) -> bool:
